@@ -1,0 +1,247 @@
+//! Filters: which rows of a model.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    ops::{BitAnd, BitOr, Not},
+};
+
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use smallvec::SmallVec;
+
+use super::{SyncedModel, value::Value};
+
+/// Which rows of `M`: what a `read` handler returns to say what a client may see.
+///
+/// Made from field constants ([`Field::eq`](crate::Field::eq)) and combined with `&`, `|` and `!`.
+///
+/// ```
+/// # use serde::{Serialize, Deserialize};
+/// # use sync_core::{Filter, SyncedModel};
+/// # #[derive(Clone, Serialize, Deserialize, SyncedModel)]
+/// # struct Todo { id: u64, #[sync(index)] list: String, #[sync(index)] done: bool }
+/// let filter: Filter<Todo> = Todo::LIST.one_of(["home", "work"]) & !Todo::DONE.eq(true);
+/// let everything: Filter<Todo> = Filter::all();
+/// # let _ = (filter, everything);
+/// ```
+pub struct Filter<M> {
+    expr: Expr,
+    marker: PhantomData<fn() -> M>,
+}
+
+impl<M> Filter<M> {
+    /// Every row.
+    pub fn all() -> Self {
+        Self::from_expr(Expr::And(Vec::new()))
+    }
+
+    /// No row.
+    pub fn none() -> Self {
+        Self::from_expr(Expr::Or(Vec::new()))
+    }
+
+    pub(crate) fn from_expr(expr: Expr) -> Self {
+        Self { expr, marker: PhantomData }
+    }
+
+    pub(crate) fn into_expr(self) -> Expr {
+        self.expr
+    }
+}
+
+impl<M: SyncedModel> Filter<M> {
+    /// Whether `row` is one of them.
+    pub fn matches(&self, row: &M) -> bool {
+        serde_json::to_vec(row).is_ok_and(|body| self.expr.matches(&body))
+    }
+}
+
+impl<M> Clone for Filter<M> {
+    fn clone(&self) -> Self {
+        Self::from_expr(self.expr.clone())
+    }
+}
+
+impl<M> PartialEq for Filter<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.expr == other.expr
+    }
+}
+
+impl<M> fmt::Debug for Filter<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.expr.fmt(f)
+    }
+}
+
+impl<M> BitAnd for Filter<M> {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self::from_expr(Expr::and(vec![self.expr, other.expr]))
+    }
+}
+
+impl<M> BitOr for Filter<M> {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self::from_expr(Expr::or(vec![self.expr, other.expr]))
+    }
+}
+
+impl<M> Not for Filter<M> {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        Self::from_expr(match self.expr {
+            Expr::Not(inner) => *inner,
+            expr => Expr::Not(Box::new(expr)),
+        })
+    }
+}
+
+/// A filter without its model's type. An empty `And` is every row, an empty `Or` none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Expr {
+    Eq(&'static str, Value),
+    And(Vec<Expr>),
+    Or(Vec<Expr>),
+    Not(Box<Expr>),
+}
+
+impl Expr {
+    pub(crate) fn and(parts: Vec<Expr>) -> Self {
+        Self::flat(parts, Self::And, |expr| match expr {
+            Self::And(inner) => Ok(inner),
+            other => Err(other),
+        })
+    }
+
+    pub(crate) fn or(parts: Vec<Expr>) -> Self {
+        Self::flat(parts, Self::Or, |expr| match expr {
+            Self::Or(inner) => Ok(inner),
+            other => Err(other),
+        })
+    }
+
+    /// `a & (b & c)` and `(a & b) & c` are one expression, and one alone stands for itself.
+    fn flat(parts: Vec<Expr>, join: fn(Vec<Expr>) -> Self, open: fn(Expr) -> Result<Vec<Expr>, Expr>) -> Self {
+        let mut flat = Vec::with_capacity(parts.len());
+        for part in parts {
+            match open(part) {
+                Ok(inner) => flat.extend(inner),
+                Err(other) => flat.push(other),
+            }
+        }
+        if flat.len() == 1 { flat.swap_remove(0) } else { join(flat) }
+    }
+
+    /// Whether every row matches, without looking at one.
+    pub(crate) fn is_all(&self) -> bool {
+        matches!(self, Self::And(parts) if parts.is_empty())
+    }
+
+    /// Whether the row with this stored JSON matches. What is not a JSON object matches nothing.
+    pub(crate) fn matches(&self, body: &[u8]) -> bool {
+        if self.is_all() {
+            return true;
+        }
+        let mut names = SmallVec::new();
+        self.names(&mut names);
+        FieldValues::read(body, names).is_some_and(|row| self.judge(&row))
+    }
+
+    fn judge(&self, row: &FieldValues) -> bool {
+        match self {
+            Self::Eq(name, value) => row.get(name) == value,
+            Self::And(parts) => parts.iter().all(|part| part.judge(row)),
+            Self::Or(parts) => parts.iter().any(|part| part.judge(row)),
+            Self::Not(inner) => !inner.judge(row),
+        }
+    }
+
+    fn names(&self, into: &mut SmallVec<[&'static str; 4]>) {
+        match self {
+            Self::Eq(name, _) if into.contains(name) => {}
+            Self::Eq(name, _) => into.push(name),
+            Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.names(into)),
+            Self::Not(inner) => inner.names(into),
+        }
+    }
+}
+
+/// The values of a few fields of one row, read from its JSON without decoding the rest.
+struct FieldValues {
+    values: SmallVec<[(&'static str, Value); 4]>,
+}
+
+impl FieldValues {
+    fn read(body: &[u8], names: SmallVec<[&'static str; 4]>) -> Option<Self> {
+        struct Fields(SmallVec<[&'static str; 4]>);
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = FieldValues;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a row")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldValues, A::Error> {
+                let mut values: SmallVec<_> = self.0.iter().map(|name| (*name, Value::Null)).collect();
+                while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                    match values.iter_mut().find(|(name, _)| *name == key) {
+                        Some((_, value)) => *value = map.next_value::<serde_json::Value>()?.into(),
+                        None => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(FieldValues { values })
+            }
+        }
+
+        serde_json::Deserializer::from_slice(body).deserialize_map(Fields(names)).ok()
+    }
+
+    fn get(&self, name: &str) -> &Value {
+        self.values.iter().find(|(field, _)| *field == name).map_or(&Value::Null, |(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn eq(name: &'static str, value: impl Into<serde_json::Value>) -> Expr {
+        Expr::Eq(name, value.into().into())
+    }
+
+    #[test]
+    fn compares_by_value() {
+        let body = br#"{"id":1,"n":2.0,"s":"a\u0062","z":null,"o":{"b":1,"a":2}}"#;
+        assert!(eq("n", 2).matches(body));
+        assert!(eq("s", "ab").matches(body));
+        assert!(eq("z", serde_json::Value::Null).matches(body));
+        assert!(eq("absent", serde_json::Value::Null).matches(body));
+        assert!(eq("o", serde_json::json!({"a": 2, "b": 1})).matches(body));
+        assert!(!eq("n", "2").matches(body));
+        assert!(!eq("n", 2.5).matches(body));
+    }
+
+    #[test]
+    fn combines() {
+        let body = br#"{"a":1,"b":2}"#;
+        assert!(Expr::and(vec![eq("a", 1), eq("b", 2)]).matches(body));
+        assert!(!Expr::and(vec![eq("a", 1), eq("b", 3)]).matches(body));
+        assert!(Expr::or(vec![eq("a", 0), eq("b", 2)]).matches(body));
+        assert!(Expr::Not(Box::new(eq("a", 0))).matches(body));
+        assert!(Expr::and(vec![]).matches(body));
+        assert!(!Expr::or(vec![]).matches(body));
+    }
+
+    #[test]
+    fn big_integers_stay_exact() {
+        assert!(eq("n", u64::MAX).matches(format!(r#"{{"n":{}}}"#, u64::MAX).as_bytes()));
+        assert!(!eq("n", u64::MAX).matches(format!(r#"{{"n":{}}}"#, u64::MAX - 1).as_bytes()));
+        assert!(!eq("n", (1_i64 << 53) + 1).matches(format!(r#"{{"n":{}}}"#, 1_i64 << 53).as_bytes()));
+    }
+}

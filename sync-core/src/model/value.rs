@@ -1,0 +1,68 @@
+//! The values that filters compare: a field's JSON, made canonical.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// A field's value as a filter sees it.
+///
+/// It is made from the field's JSON, so that it means the same in Rust, in a store's SQL and in a client. Numbers are
+/// equal by value: `1` and `1.0` are one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Value {
+    /// `null`, or a field that is left out.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number that an `i64` holds.
+    Int(i64),
+    /// A whole number above `i64::MAX`.
+    Uint(u64),
+    /// Any other number, as the bits of its `f64`; never a NaN, which JSON cannot write, and never a whole number that
+    /// an `i64` or `u64` holds.
+    Float(u64),
+    /// A string.
+    Text(Arc<str>),
+    /// An array or an object, as compact JSON with sorted keys.
+    Json(Arc<str>),
+}
+
+impl Value {
+    /// The value of anything that serde can write; what it cannot is `Null`.
+    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Self {
+        serde_json::to_value(value).map_or(Self::Null, Self::from)
+    }
+}
+
+impl From<serde_json::Value> for Value {
+    fn from(json: serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(value) => Self::Bool(value),
+            serde_json::Value::String(value) => Self::Text(value.into()),
+            serde_json::Value::Number(number) => {
+                if let Some(value) = number.as_i64() {
+                    Self::Int(value)
+                } else if let Some(value) = number.as_u64() {
+                    Self::Uint(value)
+                } else {
+                    Self::float(number.as_f64().unwrap_or(0.0))
+                }
+            }
+            json => Self::Json(json.to_string().into()),
+        }
+    }
+}
+
+impl Value {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "guarded by the range and compared back")]
+    fn float(value: f64) -> Self {
+        // 2^63 is exact in f64, and no f64 lies between it and i64::MAX.
+        if value.fract() == 0.0 && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value) {
+            Self::Int(value as i64)
+        } else {
+            Self::Float(value.to_bits())
+        }
+    }
+}
