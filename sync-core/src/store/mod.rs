@@ -5,6 +5,7 @@
 //! speaks of SQL: the JSON of a row is opaque but for the fields that a [`Table`] says are indexed.
 
 mod memory;
+mod rules;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -34,7 +35,7 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// Calls may overlap. `commit` is called by one caller at a time; reads never wait for it, and see all or nothing of a transaction.
 /// A dropped future may have done its work or not; a `commit` that was started is carried to its end.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Makes ready for these models, once, before any other call: creates what is missing, adds and drops indexes, and, for a model
+    /// Makes ready for these models, before any other call: creates what is missing, adds and drops indexes, and, for a model
     /// whose stored [`Table::hash`] differs, passes every row through [`Table::reencode`] and stores what comes back where it
     /// differs (without a seq: it is the same row). Changing any model's hash moves the horizon to the head, because the log has rows of the old shape.
     ///
@@ -45,7 +46,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn allocate_ids<'a>(&'a self, model: &'a str, count: u32) -> StoreFuture<'a, i64>;
 
     /// Decides a batch, in order, as one durable step: when it returns `Ok`, everything that it says is on disk. Each
-    /// transaction is decided as if the ones before it in the batch had been committed.
+    /// transaction is decided as if the ones before it in the batch had been committed: first its mutation's order, then its
+    /// preconditions. Its changes are then stored as they are: [`Change::new`] replaces whatever the row was, and [`Change::old`] is for the log
+    /// alone, so what a change is built on belongs into its preconditions.
+    ///
+    /// A change of a model that was not opened, or of a key of the wrong kind, fails the batch.
     ///
     /// On `Err` nothing is known: the batch is there or is not, whole, and the caller reads before it believes anything.
     fn commit(&self, batch: Vec<Transaction>) -> StoreFuture<'_, Vec<Decision>>;
@@ -55,8 +60,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// At most `limit` rows of a model (at least 1) in the order of their keys, after the key `after`; fewer if their bodies exceed `max_bytes`, but one at
     /// least.
-    fn page<'a>(&'a self, model: &'a str, after: Option<&'a Key>, limit: usize, max_bytes: usize)
-    -> StoreFuture<'a, Page>;
+    fn page<'a>(
+        &'a self,
+        model: &'a str,
+        after: Option<&'a Key>,
+        limit: usize,
+        max_bytes: usize,
+    ) -> StoreFuture<'a, Page>;
 
     /// The transactions after `after`, in order and whole: as many as fit in `max_bytes` of bodies, but one at least.
     fn log(&self, after: Seq, max_bytes: usize) -> StoreFuture<'_, LogPage>;
@@ -67,9 +77,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Forgets the clients last seen before `before` (milliseconds since 1970), with their records. Returns how many.
     fn forget_clients(&self, before: i64) -> StoreFuture<'_, u64>;
 
-    /// Flushes and closes. Later calls fail.
+    /// Flushes and closes. Later calls fail, until [`open`](Self::open) is called again.
     fn close(&self) -> StoreFuture<'_, ()>;
 }
+
+/// Decodes a stored row and writes it again: its id, and its JSON.
+pub type Reencode = fn(&[u8]) -> Result<(Key, Bytes), serde_json::Error>;
 
 /// A model as a store sees it.
 #[derive(Clone, Debug)]
@@ -83,8 +96,21 @@ pub struct Table {
     pub indexed: Vec<&'static str>,
     /// Differs when the stored form of the rows may differ.
     pub hash: u64,
-    /// Decodes a row and writes it again: with the defaults of fields that it lacks. The error says why a row does not decode.
-    pub reencode: fn(&[u8]) -> Result<(Key, Bytes), serde_json::Error>,
+    /// Writes a row as the model is now, with the defaults of fields that it lacks. The error says why a row does not decode.
+    pub reencode: Reencode,
+}
+
+impl Table {
+    /// The model `name`, whose rows [`reencode`](Self::reencode) reads and writes.
+    pub fn new(
+        name: &'static str,
+        key_kind: KeyKind,
+        indexed: Vec<&'static str>,
+        hash: u64,
+        reencode: Reencode,
+    ) -> Self {
+        Self { name, key_kind, indexed, hash, reencode }
+    }
 }
 
 /// The state of a store that was opened.
@@ -135,6 +161,13 @@ pub struct Change {
     pub old: Option<Bytes>,
     /// The stored JSON after; `None` in a delete.
     pub new: Option<Bytes>,
+}
+
+impl Change {
+    /// The length of its bodies, as [`Store::log`] counts it.
+    pub fn body_bytes(&self) -> usize {
+        self.old.as_ref().map_or(0, Bytes::len) + self.new.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// What a transaction writes about a client.
@@ -252,7 +285,7 @@ pub struct MutationRecord {
     pub hash: u64,
     /// How it ended.
     pub outcome: Outcome,
-    /// The seq of its transaction; `None` if it was rejected.
+    /// The seq of its transaction, or the last one before it if it had no changes; `None` if it was rejected.
     pub seq: Option<Seq>,
 }
 
