@@ -17,10 +17,12 @@ use super::{
 };
 use crate::model::{Key, KeyKind};
 
-/// A store in memory: for tests, demonstrations and simulations. It keeps every promise of [`Store`] but to outlive the process.
+/// A store in memory: for tests, demonstrations and simulations. It keeps every promise of [`Store`] but to outlive
+/// the process.
 ///
-/// Its futures are ready when they are first polled, it starts no threads and, but for the epoch, holds nothing that differs from run to run.
-/// [`open`](Store::open) may be called again at any time, with other models too, and finds what was there: that is a restart.
+/// Its futures are ready when they are first polled, it starts no threads and, but for the epoch, holds nothing that
+/// differs from run to run. [`open`](Store::open) may be called again at any time, with other models too, and finds
+/// what was there: that is a restart.
 ///
 /// ```
 /// use sync_core::store::{MemoryStore, Store};
@@ -49,8 +51,8 @@ impl MemoryStore {
         Self { epoch, retention: Retention::default(), state: Mutex::default() }
     }
 
-    /// Keeps at least the last `transactions` of the log, which is how far a client may be behind and still resume: 100,000 by
-    /// default. Each costs the memory of its bodies, old and new.
+    /// Keeps at least the last `transactions` of the log, which is how far a client may be behind and still resume:
+    /// 100,000 by default. Each costs the memory of its bodies, old and new.
     #[must_use]
     pub fn log_retention(mut self, transactions: u64) -> Self {
         self.retention.transactions = transactions;

@@ -1,8 +1,9 @@
 //! Where rows are kept: the [`Store`] trait, and the stores.
 //!
-//! A store takes batches of transactions, gives each the next number of one gapless order, and hands out rows, pages and the log of
-//! changes, each with the seq that it was read at. It knows no handlers, clients' rights or sockets, and nothing in the trait
-//! speaks of SQL: the JSON of a row is opaque but for the fields that a [`Table`] says are indexed.
+//! A store takes batches of transactions, gives each the next number of one gapless order, and hands out rows, pages
+//! and the log of changes, each with the seq that it was read at. It knows no handlers, clients' rights or sockets,
+//! and nothing in the trait speaks of SQL: the JSON of a row is opaque but for the fields that a [`Table`] says are
+//! indexed.
 
 mod memory;
 mod rules;
@@ -32,34 +33,37 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 
 /// A durable, ordered record of rows.
 ///
-/// Calls may overlap. `commit` is called by one caller at a time; reads never wait for it, and see all or nothing of a transaction.
-/// A dropped future may have done its work or not; a `commit` that was started is carried to its end.
+/// Calls may overlap. `commit` is called by one caller at a time; reads never wait for it, and see all or nothing of
+/// a transaction. A dropped future may have done its work or not; a `commit` that was started is carried to its end.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Makes ready for these models, before any other call: creates what is missing, adds and drops indexes, and, for a model
-    /// whose stored [`Table::hash`] differs, passes every row through [`Table::reencode`] and stores what comes back where it
-    /// differs (without a seq: it is the same row). Changing any model's hash moves the horizon to the head, because the log has rows of the old shape.
+    /// Makes ready for these models, before any other call: creates what is missing, adds and drops indexes, and, for
+    /// a model whose stored [`Table::hash`] differs, passes every row through [`Table::reencode`] and stores what
+    /// comes back where it differs (without a seq: it is the same row). Changing any model's hash moves the horizon
+    /// to the head, because the log has rows of the old shape.
     ///
     /// Models that were stored once and are not among `tables` are left alone.
     fn open<'a>(&'a self, tables: &'a [Table]) -> StoreFuture<'a, Opened>;
 
-    /// `count` integer ids of `model` in a row, never given before and never used by a row; the first is returned. Ids start at 1 and may have gaps.
+    /// `count` integer ids of `model` in a row, never given before and never used by a row; the first is returned.
+    /// Ids start at 1 and may have gaps.
     fn allocate_ids<'a>(&'a self, model: &'a str, count: u32) -> StoreFuture<'a, i64>;
 
     /// Decides a batch, in order, as one durable step: when it returns `Ok`, everything that it says is on disk. Each
-    /// transaction is decided as if the ones before it in the batch had been committed: first its mutation's order, then its
-    /// preconditions. Its changes are then stored as they are: [`Change::new`] replaces whatever the row was, and [`Change::old`] is for the log
-    /// alone, so what a change is built on belongs into its preconditions.
+    /// transaction is decided as if the ones before it in the batch had been committed: first its mutation's order,
+    /// then its preconditions. Its changes are then stored as they are: [`Change::new`] replaces whatever the row
+    /// was, and [`Change::old`] is for the log alone, so what a change is built on belongs into its preconditions.
     ///
     /// A change of a model that was not opened, or of a key of the wrong kind, fails the batch.
     ///
-    /// On `Err` nothing is known: the batch is there or is not, whole, and the caller reads before it believes anything.
+    /// On `Err` nothing is known: the batch is there or is not, whole, and the caller reads before it believes
+    /// anything.
     fn commit(&self, batch: Vec<Transaction>) -> StoreFuture<'_, Vec<Decision>>;
 
     /// One row.
     fn get<'a>(&'a self, model: &'a str, key: &'a Key) -> StoreFuture<'a, Option<StoredRow>>;
 
-    /// At most `limit` rows of a model (at least 1) in the order of their keys, after the key `after`; fewer if their bodies exceed `max_bytes`, but one at
-    /// least.
+    /// At most `limit` rows of a model (at least 1) in the order of their keys, after the key `after`; fewer if their
+    /// bodies exceed `max_bytes`, but one at least.
     fn page<'a>(
         &'a self,
         model: &'a str,
@@ -96,7 +100,8 @@ pub struct Table {
     pub indexed: Vec<&'static str>,
     /// Differs when the stored form of the rows may differ.
     pub hash: u64,
-    /// Writes a row as the model is now, with the defaults of fields that it lacks. The error says why a row does not decode.
+    /// Writes a row as the model is now, with the defaults of fields that it lacks. The error says why a row does not
+    /// decode.
     pub reencode: Reencode,
 }
 

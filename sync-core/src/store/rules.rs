@@ -115,8 +115,8 @@ pub(super) struct Retention {
 }
 
 impl Retention {
-    /// The new horizon after a commit, where it is time to move it: not at every commit, so that trimming costs little, and
-    /// never far at once, so that it takes no commit long.
+    /// The new horizon after a commit, where it is time to move it: not at every commit, so that trimming costs
+    /// little, and never far at once, so that it takes no commit long.
     pub(super) fn horizon(self, head: Seq, horizon: Seq) -> Option<Seq> {
         let surplus = head.saturating_sub(horizon).saturating_sub(self.transactions);
         (surplus >= TRIM_STEP).then(|| horizon + surplus.min(TRIM_MOST))
