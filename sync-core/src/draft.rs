@@ -13,7 +13,7 @@ use crate::{
 type Object<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// Decodes a whole row.
-pub(crate) fn decode<M: SyncedModel>(raw: &str) -> Result<M> {
+pub fn decode<M: SyncedModel>(raw: &str) -> Result<M> {
     let mut deserializer = serde_json::Deserializer::from_str(raw);
     M::__deserialize_draft(&mut deserializer)
         .and_then(|row| deserializer.end().map(|()| row))
@@ -21,7 +21,7 @@ pub(crate) fn decode<M: SyncedModel>(raw: &str) -> Result<M> {
 }
 
 /// Decodes `current` with the fields of `raw` in place of its own.
-pub(crate) fn overlay<M: SyncedModel>(current: &M, raw: &str) -> Result<M> {
+pub fn overlay<M: SyncedModel>(current: &M, raw: &str) -> Result<M> {
     let mut wire = Vec::with_capacity(128);
     current.__serialize_wire(&mut serde_json::Serializer::new(&mut wire))?;
     let mut fields: Object<'_> = serde_json::from_slice(&wire)?;

@@ -35,7 +35,6 @@ struct Inner {
     message: Cow<'static, str>,
     fields: BTreeMap<String, String>,
     limit: Option<&'static str>,
-    retry_after_ms: Option<u64>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -108,11 +107,6 @@ impl ErrorCode {
         Self::ALL.iter().find(|(code, _)| *code == self).map_or("internal", |(_, name)| name)
     }
 
-    /// The code of that name.
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, n)| *n == name).map(|(code, _)| *code)
-    }
-
     /// Whether nothing was decided, so that the same request may be sent again. Such an outcome is never recorded.
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Retry | Self::Unavailable | Self::Shutdown | Self::Limit)
@@ -134,7 +128,6 @@ impl Error {
                 message: message.into(),
                 fields: BTreeMap::new(),
                 limit: None,
-                retry_after_ms: None,
                 source: None,
             }),
         }
@@ -209,10 +202,6 @@ impl Error {
 
     pub(crate) fn limit_name(&self) -> Option<&'static str> {
         self.inner.limit
-    }
-
-    pub(crate) fn retry_after_ms(&self) -> Option<u64> {
-        self.inner.retry_after_ms
     }
 }
 

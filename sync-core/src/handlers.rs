@@ -36,6 +36,20 @@ impl fmt::Debug for HandlerTable {
 }
 
 impl HandlerTable {
+    /// Refuses everything.
+    pub const NONE: Self = Self { create: None, update: None, delete: None, read: None, read_all: None };
+
+    /// The plain handlers of `#[sync_handlers(crud)]`.
+    pub const fn plain<M: SyncedModel>() -> Self {
+        Self {
+            create: Some(plain::create::<M>),
+            update: Some(plain::update::<M>),
+            delete: Some(plain::delete::<M>),
+            read: Some(plain::read::<M>),
+            read_all: None,
+        }
+    }
+
     /// The names of the methods that are declared.
     pub(crate) fn methods(&self) -> impl Iterator<Item = &'static str> {
         [
@@ -161,29 +175,28 @@ pub fn shaped<M: SyncedModel>(query: Query<M>) -> ErasedQuery {
 }
 
 /// The plain handlers of `#[sync_handlers(crud)]`.
-#[doc(hidden)]
-pub mod plain {
+mod plain {
     use super::{
         BoxFuture, Context, CreateInput, DeleteInput, Filter, Result, Row, Scope, SyncedModel, UpdateInput, scope,
     };
 
     /// Stores what the client sent.
-    pub fn create<'a, M: SyncedModel>(_: &'a Context, input: CreateInput<'a>) -> BoxFuture<'a, Result<Row>> {
+    pub(super) fn create<'a, M: SyncedModel>(_: &'a Context, input: CreateInput<'a>) -> BoxFuture<'a, Result<Row>> {
         Box::pin(async move { input.row(&input.draft::<M>()?) })
     }
 
     /// Stores what the client sent.
-    pub fn update<'a, M: SyncedModel>(_: &'a Context, input: UpdateInput<'a>) -> BoxFuture<'a, Result<Row>> {
+    pub(super) fn update<'a, M: SyncedModel>(_: &'a Context, input: UpdateInput<'a>) -> BoxFuture<'a, Result<Row>> {
         Box::pin(async move { input.row(&input.rows::<M>()?.1) })
     }
 
     /// Deletes the row.
-    pub fn delete<'a, M: SyncedModel>(_: &'a Context, _: DeleteInput<'a>) -> BoxFuture<'a, Result<()>> {
+    pub(super) fn delete<'a, M: SyncedModel>(_: &'a Context, _: DeleteInput<'a>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { Ok(()) })
     }
 
     /// Shows every row.
-    pub fn read<M: SyncedModel>(_: &Context) -> BoxFuture<'_, Result<Scope>> {
+    pub(super) fn read<M: SyncedModel>(_: &Context) -> BoxFuture<'_, Result<Scope>> {
         Box::pin(async move { Ok(scope::<M>(Filter::all())) })
     }
 }

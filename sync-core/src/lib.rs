@@ -1,5 +1,9 @@
 //! Models that stay in sync, in real time.
 
+// Without the server nothing reads what models register.
+#![cfg_attr(not(feature = "server"), allow(dead_code))]
+
+#[cfg(test)]
 extern crate self as sync_core;
 
 mod context;
@@ -7,10 +11,27 @@ mod draft;
 mod error;
 mod handlers;
 mod model;
-mod query;
 mod probes;
+mod query;
 mod registry;
 pub mod store;
+
+#[cfg(feature = "server")]
+mod config;
+#[cfg(feature = "server")]
+mod connection;
+#[cfg(feature = "server")]
+mod engine;
+#[cfg(feature = "server")]
+mod hub;
+#[cfg(feature = "server")]
+mod outbox;
+#[cfg(feature = "server")]
+mod protocol;
+#[cfg(feature = "server")]
+mod server;
+#[cfg(feature = "server")]
+mod session;
 
 pub use self::{
     context::Context,
@@ -18,16 +39,20 @@ pub use self::{
     model::{Field, Filter, Filterable, Indexed, Key, KeyKind, ModelId, NotIndexed, Operand, SyncedModel, Value},
     query::Query,
 };
+#[cfg(feature = "server")]
+pub use self::{
+    config::Limits,
+    server::{BuildError, Running, Server, ServerBuilder},
+};
 pub use sync_derive::{SyncedModel, sync_handlers};
 
 /// What generated code names. Not for people: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        handlers::{
-            BoxFuture, CreateInput, DeleteInput, HandlerTable, Row, Scope, UpdateInput, plain, query, scope, shaped,
-        },
-        model::{Access, FieldSchema, Schema, field::encode_plain},
+        draft::{decode as decode_draft, overlay as overlay_draft},
+        handlers::{BoxFuture, CreateInput, DeleteInput, HandlerTable, Row, Scope, UpdateInput, query, scope, shaped},
+        model::{Access, Field, FieldSchema, Indexed, NotIndexed, Schema, SyncedModel, field::encode_plain},
         probes::*,
         registry::{HandlerRegistration, ModelRegistration},
     };
@@ -35,5 +60,3 @@ pub mod __private {
     pub use serde;
     pub use std::boxed::Box;
 }
-
-

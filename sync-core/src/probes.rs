@@ -1,1 +1,221 @@
 //! What generated code uses to check the user's types, each with the message that the compiler prints when it does not hold.
+//!
+//! A check is a function that is named with the user's own type and gives the conversion that the generated code needs:
+//! so the message is on that type, and there is one.
+
+#![allow(missing_docs, reason = "each trait says what its few items are for, and none is public")]
+
+use std::{future::Future, marker::PhantomData};
+
+pub use serde_json::value::Serializer as ValueSerializer;
+
+use crate::{Context, Error, Filter, Query, Result, model::Value};
+
+/// What `#[sync_handlers]` gives to the first parameter of a handler.
+#[diagnostic::on_unimplemented(
+    message = "the first parameter of a handler is `ctx: &Context`, not `{Self}`",
+    label = "write `&Context`"
+)]
+pub trait ContextParameter<'a> {
+    fn from_context(context: &'a Context) -> Self;
+}
+
+impl<'a> ContextParameter<'a> for &'a Context {
+    fn from_context(context: &'a Context) -> Self {
+        context
+    }
+}
+
+pub fn context_parameter<'a, P: ContextParameter<'a>>() -> fn(&'a Context) -> P {
+    P::from_context
+}
+
+/// The row that a client drafted.
+#[diagnostic::on_unimplemented(
+    message = "this parameter is the row that the client wants, a `{M}` by value, not `{Self}`",
+    label = "write `{M}`"
+)]
+pub trait RowParameter<M> {
+    fn from_row(row: M) -> Self;
+}
+
+impl<M> RowParameter<M> for M {
+    fn from_row(row: M) -> Self {
+        row
+    }
+}
+
+pub fn row_parameter<M, P: RowParameter<M>>() -> fn(M) -> P {
+    P::from_row
+}
+
+/// The row as it is stored.
+#[diagnostic::on_unimplemented(
+    message = "this parameter is the row as it is stored, a `&{M}`, not `{Self}`",
+    label = "write `&{M}`"
+)]
+pub trait CurrentParameter<'a, M> {
+    fn from_current(current: &'a M) -> Self;
+}
+
+impl<'a, M> CurrentParameter<'a, M> for &'a M {
+    fn from_current(current: &'a M) -> Self {
+        current
+    }
+}
+
+pub fn current_parameter<'a, M: 'a, P: CurrentParameter<'a, M>>() -> fn(&'a M) -> P {
+    P::from_current
+}
+
+/// The query that `read_all` shapes.
+#[diagnostic::on_unimplemented(
+    message = "this parameter is the query to shape, a `Query<{M}>`, not `{Self}`",
+    label = "write `Query<{M}>`"
+)]
+pub trait QueryParameter<M> {
+    fn from_query(query: Query<M>) -> Self;
+}
+
+impl<M> QueryParameter<M> for Query<M> {
+    fn from_query(query: Query<M>) -> Self {
+        query
+    }
+}
+
+pub fn query_parameter<M, P: QueryParameter<M>>() -> fn(Query<M>) -> P {
+    P::from_query
+}
+
+macro_rules! results {
+    ($($(#[$attribute:meta])* $result:ident, $function:ident, [$($model:ident)?], $value:ty;)*) => {$(
+        $(#[$attribute])*
+        pub trait $result$(<$model>)? {
+            fn into_result(self) -> Result<$value>;
+        }
+
+        #[diagnostic::do_not_recommend]
+        impl<$($model,)? E: Into<Error>> $result$(<$model>)? for Result<$value, E> {
+            fn into_result(self) -> Result<$value> {
+                self.map_err(Into::into)
+            }
+        }
+
+        pub fn $function<$($model,)? R: $result$(<$model>)?>() -> fn(R) -> Result<$value> {
+            R::into_result
+        }
+    )*};
+}
+
+results! {
+    /// What `create` and `update` return.
+    #[diagnostic::on_unimplemented(
+        message = "this handler must return `Result<{M}>`, not `{Self}`",
+        label = "write `Result<{M}>`",
+        note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
+    )]
+    RowResult, row_result, [M], M;
+
+    /// What `delete` returns.
+    #[diagnostic::on_unimplemented(
+        message = "`delete` must return `Result<()>`, not `{Self}`",
+        label = "write `Result<()>`",
+        note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
+    )]
+    UnitResult, unit_result, [], ();
+
+    /// What `read` returns.
+    #[diagnostic::on_unimplemented(
+        message = "`read` must return `Result<Filter<{M}>>`, not `{Self}`",
+        label = "write `Result<Filter<{M}>>`",
+        note = "it says which rows the client may see: `Ok(Filter::all())` for every row",
+        note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
+    )]
+    FilterResult, filter_result, [M], Filter<M>;
+
+    /// What `read_all` returns.
+    #[diagnostic::on_unimplemented(
+        message = "`read_all` must return `Result<Query<{M}>>`, not `{Self}`",
+        label = "write `Result<Query<{M}>>`",
+        note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
+    )]
+    QueryResult, query_result, [M], Query<M>;
+}
+
+/// The future of a handler. That what comes out is `Send` is said here and not found out, so that a handler's future that
+/// is not is reported once, at the handler.
+pub fn send<F: Future + Send>(future: F) -> impl Future<Output = F::Output> + Send {
+    future
+}
+
+/// What a field is in a row that a client sends without it.
+#[diagnostic::on_unimplemented(
+    message = "clients do not send this field, so its type `{Self}` must implement `Default`",
+    label = "has no default",
+    note = "derive `Default` for `{Self}`, or give the field `#[serde(default = \"path\")]`"
+)]
+pub trait Unsent {
+    fn unsent() -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Default> Unsent for T {
+    fn unsent() -> Self {
+        T::default()
+    }
+}
+
+pub fn unsent<T: Unsent>() -> T {
+    T::unsent()
+}
+
+/// What the id is in a row that a client sends without it, until the server sets it.
+#[diagnostic::on_unimplemented(
+    message = "clients may leave the id to the server, so its type `{Self}` must implement `Default`",
+    label = "has no default",
+    note = "derive `Default` for `{Self}`, or give the field `#[serde(default = \"path\")]`; no row is stored with that value"
+)]
+pub trait UnsentId {
+    fn unsent_id() -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Default> UnsentId for T {
+    fn unsent_id() -> Self {
+        T::default()
+    }
+}
+
+pub fn unsent_id<T: UnsentId>() -> T {
+    T::unsent_id()
+}
+
+/// Whether `T` is `&Context`, under any alias: its own constant shadows that of the trait.
+#[derive(Debug)]
+pub struct IsContext<T: ?Sized>(PhantomData<T>);
+
+impl IsContext<&Context> {
+    pub const YES: bool = true;
+}
+
+/// For all other types.
+pub trait NotContext {
+    const YES: bool = false;
+}
+
+impl<T: ?Sized> NotContext for IsContext<T> {}
+
+/// The encoder of a field with serde's `serialize_with`.
+pub fn encoded(json: Result<serde_json::Value, serde_json::Error>) -> Value {
+    json.map_or(Value::Null, Value::from)
+}
+
+/// The encoder of a field with serde's `skip_serializing_if`: what is left out counts as null.
+pub fn encode_unless<T>(is_skipped: bool, value: &T, encode: fn(&T) -> Value) -> Value {
+    if is_skipped { Value::Null } else { encode(value) }
+}
+
+/// The encoder of a field that no filter can use.
+pub fn encode_never<T>(_: &T) -> Value {
+    Value::Null
+}

@@ -1,1 +1,59 @@
-//! What the tests share.
+//! What the tests share: models, a server of them, and a client that types at the socket.
+
+pub mod client;
+pub mod models;
+pub mod process;
+
+use std::net::SocketAddr;
+
+use sync_core::{Limits, Running, Server};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+pub use client::Client;
+pub use process::ServerProcess;
+
+/// A server in this process, on a free port.
+#[derive(Debug)]
+pub struct TestServer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    running: Running,
+    serving: JoinHandle<()>,
+}
+
+impl TestServer {
+    /// With its rows in memory.
+    pub async fn memory() -> Self {
+        Self::start("memory:", Limits::default()).await
+    }
+
+    /// With its rows in `store`, and these limits.
+    pub async fn start(store: &str, limits: Limits) -> Self {
+        let server = Server::builder().store(store).limits(limits).build().unwrap();
+        let running = server.start().await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn({
+            let running = running.clone();
+            async move { running.serve(listener).await.unwrap() }
+        });
+        Self { address, running, serving }
+    }
+
+    /// A new connection.
+    pub async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// Begins to stop, without waiting.
+    pub fn begin_stop(&self) -> JoinHandle<()> {
+        let running = self.running.clone();
+        tokio::spawn(async move { running.stop().await })
+    }
+
+    /// Stops, and waits until all is done.
+    pub async fn stop(self) {
+        self.running.stop().await;
+        self.serving.await.unwrap();
+    }
+}

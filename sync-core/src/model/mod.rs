@@ -43,7 +43,9 @@ pub trait SyncedModel: Serialize + DeserializeOwned + Clone + Send + Sync + 'sta
 
     /// Writes what a client may see: the user's serde without the `server_only` fields.
     #[doc(hidden)]
-    fn __serialize_wire<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+    fn __serialize_wire<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
 
     /// Reads what a client may send, and refuses all else. The id may be missing; it is then the type's default or, for
     /// types without one, set to a placeholder: the caller sets it before anybody sees the row.

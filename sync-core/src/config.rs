@@ -1,0 +1,97 @@
+//! The limits that keep a server up.
+
+use std::time::Duration;
+
+/// What one client, and one row, may cost the server. Every field has a flag of the same name on the command line
+/// (`--message-bytes`), which goes before what the program sets.
+///
+/// ```
+/// use sync_core::Limits;
+///
+/// let mut limits = Limits::default();
+/// limits.message_bytes = 1024 * 1024; // rows with long texts
+/// limits.row_bytes = 1024 * 1024;
+/// ```
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "server", derive(clap::Args))]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest message of a client, in bytes (65,536). A larger one closes the connection with 1009.
+    #[cfg_attr(feature = "server", arg(long, value_name = "BYTES"))]
+    pub message_bytes: usize,
+
+    /// The largest row, in bytes of its stored JSON (131,072). A larger one is refused with `too_large`.
+    #[cfg_attr(feature = "server", arg(long, value_name = "BYTES"))]
+    pub row_bytes: usize,
+
+    /// How deep the JSON of a message may be nested (32). A deeper one is refused with `limit`.
+    #[cfg_attr(feature = "server", arg(long, value_name = "LEVELS"))]
+    pub json_depth: usize,
+
+    /// How many mutations of a connection may be undecided (64). Further ones are refused with `limit`, to be sent again.
+    #[cfg_attr(feature = "server", arg(long, value_name = "MUTATIONS"))]
+    pub in_flight: usize,
+
+    /// How many subscriptions a connection may have (128). Further ones are refused with `limit`.
+    #[cfg_attr(feature = "server", arg(long, value_name = "SUBSCRIPTIONS"))]
+    pub subscriptions: usize,
+
+    /// How many bytes of answers, and of each query's changes, may wait for a client (1,048,576). With that many answers waiting nothing
+    /// more is read from it; with that many changes waiting it is sent them from the log, when it can take them.
+    #[cfg_attr(feature = "server", arg(long, value_name = "BYTES"))]
+    pub outbox_bytes: usize,
+
+    /// How many rows a `read` message holds at most (500).
+    #[cfg_attr(feature = "server", arg(long, value_name = "ROWS"))]
+    pub page_rows: usize,
+
+    /// How often a connection is pinged, and told how far it is (25 seconds). It costs a small message each time; proxies
+    /// close connections that are silent for a minute.
+    #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
+    pub ping_interval: Duration,
+
+    /// How long the answer to a ping, or the taking of a message, may last until the connection is closed (10 seconds).
+    #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
+    pub pong_timeout: Duration,
+
+    /// How long a client may take to send the head of a request (5 seconds).
+    #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
+    pub handshake_timeout: Duration,
+
+    /// How long requests in flight and open connections have to end when the server stops (10 seconds).
+    #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
+    pub shutdown_timeout: Duration,
+
+    /// How long a client that is not seen is remembered, and with it the outcomes that it has not acknowledged (30 days).
+    #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
+    pub client_retention: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 64 * 1024,
+            row_bytes: 128 * 1024,
+            json_depth: 32,
+            in_flight: 64,
+            subscriptions: 128,
+            outbox_bytes: 1024 * 1024,
+            page_rows: 500,
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(5),
+            shutdown_timeout: Duration::from_secs(10),
+            client_retention: Duration::from_secs(30 * 24 * 60 * 60),
+        }
+    }
+}
+
+/// Seconds, whole or with a fraction, more than none.
+#[cfg(feature = "server")]
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is needed".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("more than 0 seconds are needed".to_owned()),
+    }
+}

@@ -1,0 +1,442 @@
+//! The tokio side of a session: one task a connection, in which four futures take turns.
+//!
+//! * `read` takes frames from the socket and hands on what the [`Session`] makes of them.
+//! * `decide` decides mutations, one after the other.
+//! * `load` answers reads and subscribes, a page at a time, when the outbox has room.
+//! * `write` sends what the [`Outbox`] has.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+    time::{Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use parking_lot::Mutex;
+use tokio::{sync::mpsc, time};
+use tokio_tungstenite::tungstenite::{
+    self, Utf8Bytes,
+    error::{CapacityError, Error as SocketError},
+    protocol::{CloseFrame, Message, frame::coding::CloseCode},
+};
+
+use crate::{
+    Error, ErrorCode, Result,
+    engine::{Claim, Engine, Selection},
+    model::Key,
+    outbox::{DisconnectReason, Outbox, SubscriptionKey},
+    protocol::{
+        Mutation, Query, RequestId, Subject,
+        response::{self, ErrorDetail},
+    },
+    registry::Model,
+    session::{Action, Session, Tick},
+    store::Seq,
+};
+
+/// How many reads and subscribes may wait before no more is read from the socket.
+const READS_WAITING: usize = 64;
+
+/// Tells connections that the server stops.
+pub(crate) type Stopping = tokio::sync::watch::Receiver<bool>;
+
+struct Connection {
+    engine: Arc<Engine>,
+    outbox: Arc<Outbox>,
+    session: Mutex<Session>,
+    claim: OnceLock<Claim>,
+}
+
+/// What `load` is asked.
+enum Load {
+    Subscribe(Query, Subject),
+    Unsubscribe(RequestId),
+    Read { model: Box<str>, key: Option<Key>, subject: Subject },
+}
+
+/// Pages that are to be read.
+struct Pages<'a> {
+    key: SubscriptionKey,
+    subject: Subject,
+    model: &'a Model,
+    selection: Selection,
+    ends_at_live: bool,
+    after: Option<Key>,
+    /// The newest seq at which a page was read.
+    newest: Seq,
+}
+
+/// Serves one socket until it ends.
+pub(crate) async fn serve<S>(socket: S, engine: Arc<Engine>, mut stopping: Stopping) -> DisconnectReason
+where
+    S: Stream<Item = Result<Message, SocketError>> + Sink<Message, Error = SocketError> + Send,
+{
+    let (mut sink, mut stream) = socket.split();
+    let outbox = engine.outbox();
+    let session = Mutex::new(Session::new(engine.limits().clone(), Instant::now()));
+    let connection = Connection { engine, outbox, session, claim: OnceLock::new() };
+    // The session lets so many in, so `read` never waits here.
+    let (to_decide, mutations) = mpsc::channel(connection.engine.limits().in_flight.max(1));
+    let (to_load, loads) = mpsc::channel(READS_WAITING);
+
+    let mut decide = std::pin::pin!(connection.decide(mutations));
+    let mut write = std::pin::pin!(connection.write(&mut sink));
+    let end = {
+        let mut read = std::pin::pin!(connection.read(&mut stream, to_decide, to_load));
+        let mut load = std::pin::pin!(connection.load(loads));
+        let mut decided = false;
+        loop {
+            tokio::select! {
+                reason = &mut read => break Err(reason),
+                reason = &mut write => break Ok(reason),
+                () = &mut decide, if !decided => decided = true,
+                () = &mut load => {}
+                _ = stopping.wait_for(|stopping| *stopping) => break Err(DisconnectReason::Shutdown),
+            }
+        }
+    };
+    let reason = match end {
+        Ok(reason) => reason,
+        Err(DisconnectReason::Gone) => DisconnectReason::Gone,
+        Err(reason) => {
+            let limits = connection.engine.limits();
+            let last_words = async {
+                if reason == DisconnectReason::Shutdown {
+                    // `read` is gone, and with it the sender: `decide` ends after what it has.
+                    tokio::select! {
+                        () = &mut decide => {}
+                        reason = &mut write => return reason,
+                    }
+                }
+                connection.outbox.close(reason);
+                write.await
+            };
+            time::timeout(limits.pong_timeout, last_words).await.unwrap_or(reason)
+        }
+    };
+    for query in connection.outbox.clear() {
+        connection.engine.hub().leave(&query, &connection.outbox);
+    }
+    tracing::debug!(?reason, "connection ended");
+    reason
+}
+
+impl Connection {
+    async fn read<S>(
+        &self,
+        stream: &mut S,
+        to_decide: mpsc::Sender<(Mutation, Subject, SystemTime)>,
+        to_load: mpsc::Sender<Load>,
+    ) -> DisconnectReason
+    where
+        S: Stream<Item = Result<Message, SocketError>> + Unpin,
+    {
+        loop {
+            self.outbox.room().await;
+            let text = match stream.next().await {
+                Some(Ok(Message::Text(text))) => text,
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                    self.session.lock().heard(Instant::now());
+                    continue;
+                }
+                Some(Ok(Message::Binary(_))) => return DisconnectReason::Binary,
+                Some(Ok(Message::Close(_))) | None => return DisconnectReason::Gone,
+                Some(Err(error)) => return reason_of(&error),
+            };
+            let now = SystemTime::now();
+            let actions = self.session.lock().receive(&text, Instant::now());
+            for action in actions {
+                let load = match action {
+                    Action::Hello(hello, subject) => {
+                        match self.engine.hello(hello, &self.outbox, now).await {
+                            Ok((claim, welcome)) => {
+                                self.outbox.answer(welcome);
+                                // `hello` comes once.
+                                let _ = self.claim.set(claim);
+                            }
+                            Err(error) => {
+                                self.session.lock().hello_refused();
+                                self.refuse(&subject, &error);
+                            }
+                        }
+                        continue;
+                    }
+                    Action::Mutate(mutation, subject) => {
+                        if to_decide.send((mutation, subject, now)).await.is_err() {
+                            return DisconnectReason::Gone;
+                        }
+                        continue;
+                    }
+                    Action::Acknowledge(ack) => {
+                        if let Some(claim) = self.claim.get() {
+                            self.engine.acknowledge(claim, ack, now);
+                        }
+                        continue;
+                    }
+                    Action::Answer(message) => {
+                        self.outbox.answer(message);
+                        continue;
+                    }
+                    Action::Close(reason) => return reason,
+                    Action::Subscribe(query, subject) => Load::Subscribe(query, subject),
+                    Action::Unsubscribe(id) => Load::Unsubscribe(id),
+                    Action::Read { model, key, subject } => Load::Read { model, key, subject },
+                };
+                if to_load.send(load).await.is_err() {
+                    return DisconnectReason::Gone;
+                }
+            }
+        }
+    }
+
+    async fn decide(&self, mut mutations: mpsc::Receiver<(Mutation, Subject, SystemTime)>) {
+        // After one that must be sent again, those that were sent behind it are not decided before it.
+        let mut blocked = None;
+        while let Some((mutation, subject, now)) = mutations.recv().await {
+            let claim = self.claim.get();
+            if let (Some(_), Some(id), Some(first)) = (claim, mutation.id, blocked)
+                && id > first
+            {
+                self.refuse(&subject, &Error::new(ErrorCode::Retry, "an earlier mutation must be sent again first"));
+            } else {
+                let answer = self.engine.mutate(claim, &mutation, &subject, now).await;
+                blocked = if answer.retry { mutation.id } else { None };
+                self.outbox.answer(answer.message);
+            }
+            self.session.lock().decided();
+        }
+    }
+
+    async fn load(&self, mut loads: mpsc::Receiver<Load>) {
+        let mut pages: VecDeque<Pages<'_>> = VecDeque::new();
+        loop {
+            self.outbox.room().await;
+            // New requests first, so that one long snapshot does not hold up a short read.
+            if let Ok(load) = loads.try_recv() {
+                self.begin(load, &mut pages).await;
+            } else if let Some(next) = pages.pop_front() {
+                if let Some(next) = self.load_page(next).await {
+                    pages.push_back(next);
+                }
+            } else if let Some(work) = self.outbox.log_work() {
+                self.catch_up(work, &mut pages).await;
+            } else {
+                tokio::select! {
+                    load = loads.recv() => match load {
+                        Some(load) => self.begin(load, &mut pages).await,
+                        None => return std::future::pending().await,
+                    },
+                    () = self.outbox.work_woken() => {}
+                }
+            }
+        }
+    }
+
+    async fn begin<'a>(&'a self, load: Load, pages: &mut VecDeque<Pages<'a>>) {
+        let outcome = match load {
+            Load::Unsubscribe(id) => {
+                match self.outbox.key_of(&id) {
+                    Some(key) => self.unsubscribe(key),
+                    None => tracing::debug!("unsubscribe of no subscription"),
+                }
+                return;
+            }
+            Load::Subscribe(query, subject) => self.subscribe(&query, &subject).await.map_err(|error| (subject, error)),
+            Load::Read { model, key: Some(key), subject } => {
+                let client = self.claim.get().map(Claim::id);
+                match self.engine.read_one(&model, &key, client, SystemTime::now()).await {
+                    Ok((model, key, row)) => {
+                        self.outbox.answer(response::row(model.name(), subject.id.as_ref(), &key, &row));
+                        Ok(None)
+                    }
+                    Err(error) => Err((subject, error)),
+                }
+            }
+            Load::Read { model, key: None, subject } => {
+                self.read_all(&model, &subject).await.map_err(|error| (subject, error))
+            }
+        };
+        match outcome {
+            Ok(next) => pages.extend(next),
+            Err((subject, error)) => self.refuse(&subject, &error),
+        }
+    }
+
+    async fn subscribe<'a>(&'a self, query: &Query, subject: &Subject) -> Result<Option<Pages<'a>>> {
+        if self.outbox.key_of(&query.id).is_some() {
+            return Err(Error::new(ErrorCode::SubscriptionExists, "there is an open subscription with this id"));
+        }
+        let (model, selection) = self.select(&query.model).await?;
+        let engine = &self.engine;
+        let (joined, place, head) = engine.hub().join(model, &selection.filter, &self.outbox);
+        if let Some(cursor) = &query.since {
+            match engine.resumable(cursor, &joined) {
+                Ok(seq) => {
+                    self.outbox.resume(query.id.clone(), joined, seq);
+                    return Ok(None);
+                }
+                Err(reason) => self.outbox.answer(response::reset(Some(&query.id), reason)),
+            }
+        }
+        let key = self.outbox.subscribe(query.id.clone(), joined, (place, head));
+        let subject = subject.clone();
+        Ok(Some(Pages { key, subject, model, selection, ends_at_live: false, after: None, newest: head }))
+    }
+
+    async fn read_all<'a>(&'a self, model: &str, subject: &Subject) -> Result<Option<Pages<'a>>> {
+        let (model, selection) = self.select(model).await?;
+        let hub = self.engine.hub();
+        let (joined, place, head) = hub.join(model, &selection.filter, &self.outbox);
+        let page = match self.engine.page(model, &selection, None).await {
+            Ok(page) => page,
+            Err(error) => {
+                hub.leave(&joined, &self.outbox);
+                return Err(error);
+            }
+        };
+        let more = page.next.is_some();
+        let message = response::page(model.name(), subject.id.as_ref(), &page.rows, page.seq, more);
+        self.outbox.answer(message);
+        if !more {
+            // All of it at one seq.
+            hub.leave(&joined, &self.outbox);
+            return Ok(None);
+        }
+        // What changes between the pages follows before the end.
+        let key = self.outbox.read_once(subject.id.clone(), joined, (place, head));
+        let subject = subject.clone();
+        Ok(Some(Pages { key, subject, model, selection, ends_at_live: true, after: page.next, newest: head.max(page.seq) }))
+    }
+
+    async fn select(&self, model: &str) -> Result<(&Model, Selection)> {
+        let limit = self.engine.limits().subscriptions;
+        if self.outbox.subscriptions() >= limit {
+            return Err(Error::limit("subscriptions", format!("a connection has at most {limit} subscriptions")));
+        }
+        self.engine.select(model, self.claim.get().map(Claim::id), SystemTime::now()).await
+    }
+
+    /// Reads one page; what is left to read, if anything.
+    async fn load_page<'a>(&self, mut pages: Pages<'a>) -> Option<Pages<'a>> {
+        if !self.outbox.has(pages.key) {
+            return None;
+        }
+        let page = match self.engine.page(pages.model, &pages.selection, pages.after.take()).await {
+            Ok(page) => page,
+            Err(error) => {
+                self.unsubscribe(pages.key);
+                self.refuse(&pages.subject, &error);
+                return None;
+            }
+        };
+        pages.newest = pages.newest.max(page.seq);
+        // A read of all rows ends with a page of its own.
+        let more = page.next.is_some() || pages.ends_at_live;
+        let id = pages.subject.id.as_ref();
+        self.outbox.answer(response::page(pages.model.name(), id, &page.rows, page.seq, more));
+        if page.next.is_none() {
+            self.outbox.loaded(pages.key, pages.newest);
+            return None;
+        }
+        pages.after = page.next;
+        Some(pages)
+    }
+
+    async fn catch_up<'a>(&'a self, work: crate::outbox::LogWork, pages: &mut VecDeque<Pages<'a>>) {
+        let (key, id, model) = (work.key, work.id.clone(), work.query.model());
+        let subject = Subject { method: Some("subscribe"), id, model: Some(model.into()), cid: None };
+        let horizon = match self.engine.catch_up_one(&self.outbox, work).await {
+            Ok(None) => return,
+            Ok(Some(work)) => work,
+            Err(error) => {
+                self.unsubscribe(key);
+                self.refuse(&subject, &error);
+                return;
+            }
+        };
+        // The log does not reach back so far: all rows anew.
+        let client = self.claim.get().map(Claim::id);
+        match self.engine.select(model, client, SystemTime::now()).await {
+            Ok((model, selection)) => {
+                let (place, head) = self.engine.hub().end_of(&horizon.query);
+                let ends_at_live = self.outbox.restart(key, (place, head));
+                pages.push_back(Pages { key, subject, model, selection, ends_at_live, after: None, newest: head });
+            }
+            Err(error) => {
+                self.unsubscribe(key);
+                self.refuse(&subject, &error);
+            }
+        }
+    }
+
+    async fn write<S>(&self, sink: &mut S) -> DisconnectReason
+    where
+        S: Sink<Message, Error = SocketError> + Unpin,
+    {
+        loop {
+            let due = self.session.lock().next_tick();
+            let ping = tokio::select! {
+                () = self.outbox.woken() => false,
+                () = time::sleep_until(due.into()) => match self.session.lock().tick(Instant::now()) {
+                    Some(Tick::Ping) => true,
+                    Some(Tick::Close(reason)) => {
+                        self.outbox.close(reason);
+                        false
+                    }
+                    None => continue,
+                },
+            };
+            let closing = self.outbox.closing();
+            let frames = self.outbox.frames(self.engine.hub(), ping);
+            let send = async {
+                for frame in frames {
+                    sink.feed(text(frame)).await?;
+                }
+                if ping {
+                    sink.feed(Message::Ping(Bytes::new())).await?;
+                }
+                if let Some((code, reason)) = closing.and_then(DisconnectReason::close_frame) {
+                    let frame = CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from_static(reason) };
+                    sink.feed(Message::Close(Some(frame))).await?;
+                }
+                sink.flush().await
+            };
+            // Who takes nothing for so long is gone, or might as well be.
+            let patience = self.engine.limits().ping_interval + self.engine.limits().pong_timeout;
+            match time::timeout(patience, send).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return DisconnectReason::Gone,
+                Err(_) => return DisconnectReason::Silent,
+            }
+            if let Some(reason) = closing {
+                return reason;
+            }
+        }
+    }
+
+    fn unsubscribe(&self, key: SubscriptionKey) {
+        if let Some(query) = self.outbox.remove(key) {
+            self.engine.hub().leave(&query, &self.outbox);
+        }
+    }
+
+    fn refuse(&self, subject: &Subject, error: &Error) {
+        self.outbox.answer(response::error(subject, error, &ErrorDetail::default()));
+    }
+}
+
+/// A text message. What the server encodes is UTF-8.
+fn text(frame: Bytes) -> Message {
+    Message::Text(Utf8Bytes::try_from(frame).unwrap_or_default())
+}
+
+fn reason_of(error: &SocketError) -> DisconnectReason {
+    match error {
+        SocketError::Capacity(CapacityError::MessageTooLong { .. }) => DisconnectReason::TooLarge,
+        SocketError::Utf8(_) => DisconnectReason::InvalidUtf8,
+        SocketError::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => DisconnectReason::Gone,
+        SocketError::Protocol(_) => DisconnectReason::Protocol,
+        _ => DisconnectReason::Gone,
+    }
+}

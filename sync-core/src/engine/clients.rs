@@ -1,0 +1,97 @@
+//! Clients across their connections: whose turn it is, and what they have had decided.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use crate::{
+    outbox::{DisconnectReason, Outbox},
+    store::MutationId,
+};
+
+/// The clients that are connected.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    clients: Mutex<HashMap<Uuid, Weak<Client>>>,
+}
+
+/// A client that is connected, or was a moment ago.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(super) id: Uuid,
+    /// Held while one of its mutations is decided: they are decided in their order, whatever connections they come by.
+    pub(super) decided: tokio::sync::Mutex<Decided>,
+    connection: Mutex<Connection>,
+}
+
+/// What is known of a client's decided mutations; the store knows better.
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    /// The highest; `None`: the store must be asked.
+    pub(super) last: Option<MutationId>,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    generation: u64,
+    outbox: Weak<Outbox>,
+}
+
+/// A client as one connection speaks for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(super) client: Arc<Client>,
+    generation: u64,
+}
+
+impl Claim {
+    pub(crate) fn id(&self) -> Uuid {
+        self.client.id
+    }
+
+    /// Whether no newer connection took the client over.
+    pub(super) fn is_current(&self) -> bool {
+        self.client.connection.lock().generation == self.generation
+    }
+}
+
+impl Clients {
+    /// Takes a client over for the connection of `outbox`; a connection that had it is closed.
+    pub(super) fn claim(&self, id: Uuid, outbox: &Arc<Outbox>) -> Claim {
+        let client = {
+            let mut clients = self.clients.lock();
+            match clients.get(&id).and_then(Weak::upgrade) {
+                Some(client) => client,
+                None => {
+                    let new = Client { id, decided: tokio::sync::Mutex::default(), connection: Mutex::default() };
+                    let client = Arc::new(new);
+                    if clients.len() == clients.capacity() {
+                        clients.retain(|_, client| client.strong_count() > 0);
+                    }
+                    clients.insert(id, Arc::downgrade(&client));
+                    client
+                }
+            }
+        };
+        let generation = {
+            let mut connection = client.connection.lock();
+            if let Some(old) = connection.outbox.upgrade() {
+                old.close(DisconnectReason::Replaced);
+            }
+            connection.outbox = Arc::downgrade(outbox);
+            connection.generation += 1;
+            connection.generation
+        };
+        Claim { client, generation }
+    }
+
+    /// The ids of those that are connected.
+    pub(super) fn connected(&self) -> Vec<Uuid> {
+        let clients = self.clients.lock();
+        clients.iter().filter(|(_, client)| client.strong_count() > 0).map(|(id, _)| *id).collect()
+    }
+}

@@ -1,0 +1,214 @@
+//! The engine: what a request means. It runs handlers, has the outcome committed, and answers; it does no socket I/O and reads no
+//! clock.
+
+mod clients;
+mod decide;
+mod pipeline;
+mod reads;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use self::{clients::Clients, pipeline::Pipeline};
+use crate::{
+    Error, ErrorCode, Result,
+    config::Limits,
+    hub::Hub,
+    outbox::Outbox,
+    protocol::{Hello, response},
+    registry::{Model, Registry},
+    store::{ClientWrite, Decision, Opened, Store, StoreError, Table, Transaction},
+};
+
+pub(crate) use self::{clients::Claim, reads::Selection};
+
+/// Everything that is shared by the connections.
+pub(crate) struct Engine {
+    registry: Registry,
+    store: Arc<dyn Store>,
+    hub: Hub,
+    pipeline: Pipeline,
+    clients: Clients,
+    limits: Limits,
+    epoch: Uuid,
+    stopping: AtomicBool,
+}
+
+impl Engine {
+    /// Opens the store for the models.
+    pub(crate) async fn open(registry: Registry, store: Arc<dyn Store>, limits: Limits) -> Result<Self, StoreError> {
+        let tables: Vec<_> = registry.iter().map(table).collect();
+        let Opened { epoch, head } = store.open(&tables).await?;
+        Ok(Self {
+            hub: Hub::new(head),
+            pipeline: Pipeline::new(head),
+            clients: Clients::default(),
+            stopping: AtomicBool::new(false),
+            registry,
+            store,
+            limits,
+            epoch,
+        })
+    }
+
+    /// Commits what is submitted; must run as long as anything is asked. Ends after [`stop`](Self::stop), with everything decided.
+    pub(crate) async fn run(&self) {
+        self.pipeline.run(&self.store, &self.registry, &self.hub).await;
+    }
+
+    /// New mutations are refused from now on.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// What is submitted from now on is refused; [`run`](Self::run) ends.
+    pub(crate) fn close(&self) {
+        self.pipeline.close();
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// An empty outbox for a new connection.
+    pub(crate) fn outbox(&self) -> Arc<Outbox> {
+        Arc::new(Outbox::new(self.limits.outbox_bytes, self.epoch, self.hub.head()))
+    }
+
+    /// Makes a connection speak for a client, and welcomes it.
+    pub(crate) async fn hello(
+        &self,
+        hello: Hello,
+        outbox: &Arc<Outbox>,
+        now: SystemTime,
+    ) -> Result<(Claim, Bytes)> {
+        let claim = self.clients.claim(hello.client, outbox);
+        // What an older connection of this client has under way is decided first.
+        let mut decided = claim.client.decided.lock().await;
+        decided.last = None;
+        let record = self.store.client(hello.client).await.map_err(unavailable)?;
+        let write = ClientWrite { client: hello.client, seen: millis(now), ack: hello.ack, mutation: None };
+        let record = match record {
+            Some(record) => {
+                // Nobody waits for it: an acknowledgement that is lost comes again.
+                self.note(write);
+                record
+            }
+            None if hello.ack.is_some() => {
+                return Err(Error::new(
+                    ErrorCode::ClientUnknown,
+                    "this client is not known any more: take a new id; the outcome of what was sent without an answer is unknown",
+                ));
+            }
+            None => {
+                let transaction = Transaction { client: Some(write), ..Transaction::default() };
+                match self.pipeline.submit(transaction, smallvec::smallvec![]).await? {
+                    Decision::Recorded => {}
+                    other => return Err(Error::internal(format!("registering a client was decided as {other:?}"))),
+                }
+                crate::store::ClientRecord::default()
+            }
+        };
+        decided.last = Some(record.last);
+        let ack = hello.ack.unwrap_or(0);
+        let mut outcomes = Vec::new();
+        for mutation in record.mutations.iter().filter(|mutation| mutation.id > ack) {
+            outcomes.push(self.recorded(hello.client, mutation, now).await?);
+        }
+        let welcome = response::welcome(&response::Welcome {
+            epoch: self.epoch,
+            last: record.last,
+            outcomes,
+            schema: self.registry.iter().map(|model| (model.name(), format!("{:016x}", model.hash))).collect(),
+            limits: BTreeMap::from([
+                ("message_bytes", self.limits.message_bytes),
+                ("in_flight", self.limits.in_flight),
+                ("subscriptions", self.limits.subscriptions),
+            ]),
+            heartbeat_ms: u64::try_from(self.limits.ping_interval.as_millis()).unwrap_or(u64::MAX),
+        });
+        drop(decided);
+        Ok((claim, welcome))
+    }
+
+    /// The client keeps the outcomes up to `ack`: their records go, soon.
+    pub(crate) fn acknowledge(&self, claim: &Claim, ack: u64, now: SystemTime) {
+        self.note(ClientWrite { client: claim.client.id, seen: millis(now), ack: Some(ack), mutation: None });
+    }
+
+    /// Forgets clients that were last seen more than `limits.client_retention` ago.
+    pub(crate) async fn forget_clients(&self, now: SystemTime) {
+        for client in self.clients.connected() {
+            self.note(ClientWrite { client, seen: millis(now), ack: None, mutation: None });
+        }
+        let before = millis(now.checked_sub(self.limits.client_retention).unwrap_or(UNIX_EPOCH));
+        match self.store.forget_clients(before).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "forgot clients that were not seen for a long time"),
+            Err(error) => tracing::warn!(%error, "could not forget old clients"),
+        }
+    }
+
+    /// Writes something about a client with the next batch.
+    fn note(&self, write: ClientWrite) {
+        self.pipeline.note(Transaction { client: Some(write), ..Transaction::default() });
+    }
+
+    fn model(&self, name: &str) -> Result<&Model> {
+        self.registry.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.registry.iter().map(Model::name).collect();
+            let shown: String = name.chars().take(40).collect();
+            Error::new(ErrorCode::UnknownModel, format!("there is no model `{shown}`; there are {}", known.join(", ")))
+        })
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("registry", &self.registry).field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+fn table(model: &Model) -> Table {
+    let schema = model.schema();
+    let indexed = schema.fields.iter().filter(|field| field.indexed && field.name != schema.id);
+    Table {
+        name: model.name(),
+        key_kind: model.key_kind(),
+        indexed: indexed.map(|field| field.name).collect(),
+        hash: model.hash,
+        reencode: model.reencode(),
+    }
+}
+
+fn millis(time: SystemTime) -> i64 {
+    i64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis()).unwrap_or(i64::MAX)
+}
+
+fn unavailable(error: StoreError) -> Error {
+    tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+    Error::new(ErrorCode::Unavailable, "the store did not answer")
+}
+
+fn not_declared(model: &Model, method: &str) -> Error {
+    Error::new(ErrorCode::MethodNotAllowed, format!("`{}` does not allow `{method}`", model.name()))
+}
+

@@ -1,0 +1,149 @@
+//! Reading: scopes, single rows, pages, and the log.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{Engine, not_declared, pipeline, unavailable};
+use crate::{
+    Context, Error, Result,
+    hub::Query,
+    model::{Key, filter::Expr},
+    outbox::{FRAME_BYTES, LogWork, Outbox},
+    protocol::response::{self, WireRow},
+    registry::Model,
+    store::Seq,
+};
+
+/// Which rows of a model a request is about.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    pub(crate) filter: Expr,
+    /// At most so many rows a page.
+    pub(crate) page_rows: usize,
+}
+
+/// Rows that a client may see, and where to read on.
+#[derive(Debug)]
+pub(crate) struct WirePage {
+    pub(crate) rows: Vec<WireRow>,
+    pub(crate) seq: Seq,
+    /// The key after which there is more.
+    pub(crate) next: Option<Key>,
+}
+
+/// What the log had for a query.
+#[derive(Debug)]
+pub(crate) enum CaughtUp {
+    /// Messages of changes up to `seq`; `is_end` where the log had nothing more.
+    To { seq: Seq, messages: Vec<Bytes>, is_end: bool },
+    /// The log does not reach back so far.
+    Horizon,
+}
+
+impl Engine {
+    /// The rows of a model that a client may see.
+    pub(super) async fn scope(&self, model: &Model, client: Option<Uuid>, now: SystemTime) -> Result<Expr> {
+        let read = model.handlers.read.ok_or_else(|| not_declared(model, "read"))?;
+        let context = Context::new(client, now, 1);
+        Ok(super::decide::guarded(read(&context)).await?.0)
+    }
+
+    /// The rows that a `subscribe`, or a `read` of all rows, is about.
+    pub(crate) async fn select(&self, model: &str, client: Option<Uuid>, now: SystemTime) -> Result<(&Model, Selection)> {
+        let model = self.model(model)?;
+        let scope = self.scope(model, client, now).await?;
+        let mut selection = Selection { filter: scope, page_rows: self.limits.page_rows };
+        if let Some(read_all) = model.handlers.read_all {
+            let context = Context::new(client, now, 1);
+            let shaped = super::decide::guarded(read_all(&context)).await?;
+            selection.filter = Expr::and(vec![selection.filter, shaped.filter]);
+            selection.page_rows = selection.page_rows.min(shaped.page_size.unwrap_or(usize::MAX));
+        }
+        Ok((model, selection))
+    }
+
+    /// One row, for a client that may see it.
+    pub(crate) async fn read_one(
+        &self,
+        model: &str,
+        key: &Key,
+        client: Option<Uuid>,
+        now: SystemTime,
+    ) -> Result<(&Model, Key, WireRow)> {
+        let model = self.model(model)?;
+        let scope = self.scope(model, client, now).await?;
+        let key = model.parse_key(key).ok_or_else(Error::not_found)?;
+        let stored = self.store.get(model.name(), &key).await.map_err(unavailable)?;
+        let stored = stored.filter(|row| scope.matches(&row.body)).ok_or_else(Error::not_found)?;
+        Ok((model, key, WireRow { row: model.rewire(&stored.body)?, seq: stored.seq }))
+    }
+
+    /// The next page with any row of the selection in it, or the last one.
+    pub(crate) async fn page(&self, model: &Model, selection: &Selection, after: Option<Key>) -> Result<WirePage> {
+        let mut after = after;
+        loop {
+            // Half a frame of stored rows: what clients see of them, with names and seqs, fits one.
+            let page = self
+                .store
+                .page(model.name(), after.as_ref(), selection.page_rows, FRAME_BYTES / 2)
+                .await
+                .map_err(unavailable)?;
+            let next = if page.more { page.rows.last().map(|row| row.key.clone()) } else { None };
+            let mut rows = Vec::with_capacity(page.rows.len());
+            for stored in page.rows.iter().filter(|row| selection.filter.matches(&row.body)) {
+                rows.push(WireRow { row: model.rewire(&stored.body)?, seq: stored.seq });
+            }
+            if next.is_none() || !rows.is_empty() {
+                return Ok(WirePage { rows, seq: page.seq, next });
+            }
+            after = next;
+        }
+    }
+
+    /// Checks a cursor: where a query can be continued from, or why not.
+    pub(crate) fn resumable(&self, cursor: &str, query: &Query) -> Result<Seq, &'static str> {
+        let cursor = crate::outbox::Cursor::parse(cursor).ok_or("cursor")?;
+        if cursor.epoch != self.epoch {
+            return Err("epoch");
+        }
+        if cursor.hash != query.hash() {
+            return Err("scope");
+        }
+        // A head behind a cursor of the same epoch: the store lost what it had confirmed.
+        if cursor.seq > self.hub.head() { Err("horizon") } else { Ok(cursor.seq) }
+    }
+
+    /// Reads on in the log for a subscription that is not in the tail.
+    pub(crate) async fn catch_up(&self, work: &LogWork) -> Result<CaughtUp> {
+        let page = self.store.log(work.after, FRAME_BYTES / 2).await.map_err(unavailable)?;
+        if page.horizon > work.after {
+            return Ok(CaughtUp::Horizon);
+        }
+        let mut messages = Vec::new();
+        for entry in &page.transactions {
+            let published = pipeline::published_entry(entry, &self.registry);
+            messages.extend(published.changes.iter().filter_map(|change| work.query.message(change, published.seq)));
+        }
+        let seq = page.transactions.last().map_or(work.after, |entry| entry.seq);
+        Ok(CaughtUp::To { seq, messages, is_end: seq >= page.head })
+    }
+
+    /// Does one piece of catching up for a connection.
+    pub(crate) async fn catch_up_one(&self, outbox: &Arc<Outbox>, work: LogWork) -> Result<Option<LogWork>> {
+        match self.catch_up(&work).await? {
+            CaughtUp::Horizon => Ok(Some(work)),
+            CaughtUp::To { seq, messages, is_end } => {
+                if !messages.is_empty() {
+                    outbox.answer(response::changes(work.id.as_ref(), seq, &messages));
+                }
+                let (place, head) = self.hub.end_of(&work.query);
+                // Where the tail's end is beyond what was read there is a piece of the log between.
+                outbox.caught_up(work.key, seq, (is_end && head <= seq).then_some(place));
+                Ok(None)
+            }
+        }
+    }
+}
+

@@ -1,0 +1,327 @@
+//! Who hears of a change: interned queries, each with a shared tail of encoded messages.
+//!
+//! However many clients ask the same, a change is judged once a query and encoded once. A query's tail is a linked list whose
+//! nodes are the transactions that concern it. A subscriber holds its *place*, the node that it has had last, and no queue of its own:
+//! what everybody has had is freed by itself, and how much waits for someone is a subtraction.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::{
+    model::{Key, filter::Expr},
+    outbox::Outbox,
+    protocol::response,
+    registry::Model,
+    store::Seq,
+};
+
+/// A committed transaction on its way to the subscribers.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) seq: Seq,
+    pub(crate) changes: SmallVec<[PublishedChange; 1]>,
+}
+
+/// A committed change, and what clients see of it.
+#[derive(Clone, Debug)]
+pub(crate) struct PublishedChange {
+    pub(crate) model: &'static str,
+    /// The name of the id in JSON.
+    pub(crate) id_name: &'static str,
+    pub(crate) key: Key,
+    pub(crate) cid: Option<Box<str>>,
+    pub(crate) old: Option<Bytes>,
+    pub(crate) new: Option<Bytes>,
+    /// What clients see of `new`.
+    pub(crate) wire: Option<Bytes>,
+}
+
+/// All queries, and the last published seq.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    head: AtomicU64,
+    queries: Mutex<HashMap<&'static str, Vec<Arc<Query>>>>,
+}
+
+impl Hub {
+    pub(crate) fn new(head: Seq) -> Self {
+        Self { head: AtomicU64::new(head), queries: Mutex::default() }
+    }
+
+    /// The last seq of which every entry is in place.
+    pub(crate) fn head(&self) -> Seq {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Subscribes `outbox` to the rows of `model` in `filter`: the query, and the place after which everything is new to it. Every
+    /// transaction up to the returned seq is in the store already.
+    pub(crate) fn join(&self, model: &Model, filter: &Expr, outbox: &Arc<Outbox>) -> (Arc<Query>, Place, Seq) {
+        let mut queries = self.queries.lock();
+        let of_model = queries.entry(model.name()).or_default();
+        let query = match of_model.iter().find(|query| query.filter == *filter) {
+            Some(query) => query.clone(),
+            None => {
+                let query = Arc::new(Query::new(model, filter.clone()));
+                of_model.push(query.clone());
+                query
+            }
+        };
+        let place = query.add(outbox);
+        // Under the lock that `publish` takes: no transaction is half in place.
+        (query, place, self.head())
+    }
+
+    /// The end of a query's tail: a place for who has had everything up to the returned seq.
+    pub(crate) fn end_of(&self, query: &Query) -> (Place, Seq) {
+        let _publishing = self.queries.lock();
+        (query.tail.lock().end(), self.head())
+    }
+
+    /// Takes `outbox` off a query; the query goes with its last subscriber.
+    pub(crate) fn leave(&self, query: &Arc<Query>, outbox: &Arc<Outbox>) {
+        let mut queries = self.queries.lock();
+        if query.remove(outbox)
+            && let Some(of_model) = queries.get_mut(query.model)
+        {
+            of_model.retain(|other| !Arc::ptr_eq(other, query));
+            if of_model.is_empty() {
+                queries.remove(query.model);
+            }
+        }
+    }
+
+    /// Puts transactions, which follow the head in order, into the tails; then wakes those whom they concern.
+    pub(crate) fn publish(&self, transactions: &[Published]) {
+        let Some(last) = transactions.last() else { return };
+        let mut dirty: SmallVec<[Arc<Query>; 4]> = SmallVec::new();
+        {
+            let queries = self.queries.lock();
+            for transaction in transactions {
+                let mut nodes: SmallVec<[(&Arc<Query>, Entries); 4]> = SmallVec::new();
+                for (index, change) in transaction.changes.iter().enumerate() {
+                    let mut encoded = Encoded::new(change, transaction.seq);
+                    for query in queries.get(change.model).into_iter().flatten() {
+                        let Some(view) = query.judge(change) else { continue };
+                        let entry = TailEntry { index, is_removal: view == View::Removed, message: encoded.message(view) };
+                        match nodes.iter_mut().find(|(other, _)| Arc::ptr_eq(other, query)) {
+                            Some((_, entries)) => entries.push(entry),
+                            None => nodes.push((query, smallvec::smallvec![entry])),
+                        }
+                    }
+                }
+                for (query, entries) in nodes {
+                    query.tail.lock().push(transaction.seq, entries);
+                    if !dirty.iter().any(|other| Arc::ptr_eq(other, query)) {
+                        dirty.push(query.clone());
+                    }
+                }
+            }
+            self.head.store(last.seq, Ordering::Release);
+        }
+        for query in dirty {
+            query.wake();
+        }
+    }
+}
+
+/// Rows of a model in a filter, and who subscribed to them.
+#[derive(Debug)]
+pub(crate) struct Query {
+    model: &'static str,
+    filter: Expr,
+    hash: u64,
+    tail: Mutex<Tail>,
+    /// By the address of the outbox.
+    subscribers: Mutex<HashMap<usize, Subscriber>>,
+}
+
+/// A connection, and how many of its subscriptions are to the one query.
+#[derive(Debug)]
+struct Subscriber {
+    outbox: Weak<Outbox>,
+    count: usize,
+}
+
+impl Query {
+    fn new(model: &Model, filter: Expr) -> Self {
+        let text = format!("{} {:x} {filter:?}", model.name(), model.hash);
+        let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
+        Self { model: model.name(), filter, hash, tail: Mutex::new(Tail::new()), subscribers: Mutex::default() }
+    }
+
+    /// Of the model's schema and the filter: a cursor of a query with another hash cannot be continued.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(crate) fn model(&self) -> &'static str {
+        self.model
+    }
+
+    /// The message of one change for this query, if it concerns it; for changes out of the log.
+    pub(crate) fn message(&self, change: &PublishedChange, seq: Seq) -> Option<Bytes> {
+        self.judge(change).map(|view| Encoded::new(change, seq).message(view))
+    }
+
+    /// How many bytes stand after `place`.
+    pub(crate) fn bytes_after(&self, place: &Place) -> u64 {
+        self.tail.lock().end.total_bytes - place.0.total_bytes
+    }
+
+    fn judge(&self, change: &PublishedChange) -> Option<View> {
+        if change.model != self.model {
+            return None;
+        }
+        let shows = |body: &Option<Bytes>| body.as_ref().is_some_and(|body| self.filter.matches(body));
+        match (shows(&change.old), shows(&change.new)) {
+            (false, false) => None,
+            (_, true) => Some(View::Shown),
+            (true, false) => Some(View::Removed),
+        }
+    }
+
+    fn add(&self, outbox: &Arc<Outbox>) -> Place {
+        let mut subscribers = self.subscribers.lock();
+        let new = || Subscriber { outbox: Arc::downgrade(outbox), count: 0 };
+        subscribers.entry(Arc::as_ptr(outbox).addr()).or_insert_with(new).count += 1;
+        self.tail.lock().end()
+    }
+
+    /// Whether nobody is left.
+    fn remove(&self, outbox: &Arc<Outbox>) -> bool {
+        let mut subscribers = self.subscribers.lock();
+        if let Entry::Occupied(mut subscriber) = subscribers.entry(Arc::as_ptr(outbox).addr()) {
+            subscriber.get_mut().count -= 1;
+            if subscriber.get().count == 0 {
+                subscriber.remove();
+            }
+        }
+        subscribers.is_empty()
+    }
+
+    fn wake(&self) {
+        for subscriber in self.subscribers.lock().values() {
+            if let Some(outbox) = subscriber.outbox.upgrade() {
+                outbox.wake();
+            }
+        }
+    }
+}
+
+/// What a change is to a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum View {
+    Shown,
+    Removed,
+}
+
+/// The messages of a change, each encoded when first needed.
+struct Encoded<'a> {
+    change: &'a PublishedChange,
+    seq: Seq,
+    shown: Option<Bytes>,
+    removed: Option<Bytes>,
+}
+
+impl<'a> Encoded<'a> {
+    fn new(change: &'a PublishedChange, seq: Seq) -> Self {
+        Self { change, seq, shown: None, removed: None }
+    }
+
+    fn message(&mut self, view: View) -> Bytes {
+        let (change, seq) = (self.change, self.seq);
+        match view {
+            View::Shown => self.shown.get_or_insert_with(|| {
+                let row = change.wire.as_deref().unwrap_or(b"null");
+                match &change.old {
+                    None => response::create(change.model, change.cid.as_deref(), row, seq),
+                    Some(_) => response::update(change.model, &change.key, row, seq),
+                }
+            }),
+            View::Removed => self.removed.get_or_insert_with(|| {
+                let method = if change.new.is_none() { "delete" } else { "remove" };
+                response::gone(method, change.model, change.id_name, &change.key, seq)
+            }),
+        }
+        .clone()
+    }
+}
+
+/// The messages of one transaction for one query.
+pub(crate) type Entries = SmallVec<[TailEntry; 1]>;
+
+/// A message in a tail.
+#[derive(Clone, Debug)]
+pub(crate) struct TailEntry {
+    /// The place of its change in the transaction.
+    pub(crate) index: usize,
+    /// Whether another query that shows the row counts more.
+    pub(crate) is_removal: bool,
+    pub(crate) message: Bytes,
+}
+
+/// The newest end of a query's tail.
+#[derive(Debug)]
+struct Tail {
+    end: Arc<Node>,
+}
+
+impl Tail {
+    fn new() -> Self {
+        Self { end: Arc::new(Node { seq: 0, entries: SmallVec::new(), total_bytes: 0, next: OnceLock::new() }) }
+    }
+
+    fn end(&self) -> Place {
+        Place(self.end.clone())
+    }
+
+    fn push(&mut self, seq: Seq, entries: Entries) {
+        let bytes: usize = entries.iter().map(|entry| entry.message.len()).sum();
+        let total_bytes = self.end.total_bytes + bytes as u64;
+        let node = Arc::new(Node { seq, entries, total_bytes, next: OnceLock::new() });
+        // The end has no next node, so this sets it.
+        let _ = self.end.next.set(node.clone());
+        self.end = node;
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    seq: Seq,
+    entries: Entries,
+    /// Of all nodes up to this one, since the query began.
+    total_bytes: u64,
+    next: OnceLock<Arc<Node>>,
+}
+
+impl Drop for Node {
+    /// A long tail goes node by node: dropped by recursion it would take the stack.
+    fn drop(&mut self) {
+        let mut next = self.next.take();
+        while let Some(node) = next {
+            next = Arc::into_inner(node).and_then(|mut node| node.next.take());
+        }
+    }
+}
+
+/// How far someone has read a query's tail: the last node that they have had.
+#[derive(Clone, Debug)]
+pub(crate) struct Place(Arc<Node>);
+
+impl Place {
+    /// Moves over the next transaction if there is one up to `seq`.
+    pub(crate) fn advance(&mut self, seq: Seq) -> Option<(Seq, Entries)> {
+        let next = self.0.next.get().filter(|next| next.seq <= seq)?.clone();
+        self.0 = next;
+        Some((self.0.seq, self.0.entries.clone()))
+    }
+}

@@ -1,0 +1,480 @@
+//! What waits for one client: the answers to its own requests, and its places in the shared tails.
+//!
+//! No I/O and no clock. The connection's writer takes [`frames`](Outbox::frames); its loader does the [`log_work`](Outbox::log_work) that
+//! needs the store.
+
+use std::{collections::VecDeque, fmt, pin::pin, sync::Arc};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::{
+    hub::{Hub, Place, Query},
+    protocol::{RequestId, response},
+    store::Seq,
+};
+
+/// The most that one frame holds, in bytes, unless a single message is larger.
+pub(crate) const FRAME_BYTES: usize = 256 * 1024;
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DisconnectReason {
+    /// The client closed it, or the line broke.
+    Gone,
+    /// The server stops.
+    Shutdown,
+    /// A newer connection of the same client took its place.
+    Replaced,
+    /// It did not take what was sent to it, or did not answer pings.
+    Silent,
+    /// Too many messages that could not be read.
+    Unreadable,
+    /// A message over the limit.
+    TooLarge,
+    /// A binary frame.
+    Binary,
+    /// Text that is not UTF-8.
+    InvalidUtf8,
+    /// A violation of the WebSocket protocol.
+    Protocol,
+}
+
+impl DisconnectReason {
+    /// The close code and reason that the client is sent; `None` where nobody is there to read them.
+    pub(crate) fn close_frame(self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::Gone => None,
+            Self::Shutdown => Some((1001, "the server is stopping")),
+            Self::Replaced => Some((4000, "replaced by a newer connection of this client")),
+            Self::Silent => Some((4001, "did not take what was sent or did not answer pings")),
+            Self::Unreadable => Some((4002, "too many messages that could not be read")),
+            Self::TooLarge => Some((1009, "message too large")),
+            Self::Binary => Some((1003, "only text frames are understood")),
+            Self::InvalidUtf8 => Some((1007, "text that is not UTF-8")),
+            Self::Protocol => Some((1002, "WebSocket protocol error")),
+        }
+    }
+}
+
+/// Names a subscription within its outbox; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SubscriptionKey(u64);
+
+/// What waits for one client.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    state: Mutex<State>,
+    frames_ready: Notify,
+    work_ready: Notify,
+    room_made: Notify,
+    /// What may wait, in bytes: of its answers, and of each query's changes.
+    limit: usize,
+    epoch: Uuid,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    answers: VecDeque<Bytes>,
+    answer_bytes: usize,
+    subscriptions: Vec<Subscription>,
+    next_key: u64,
+    /// Every live subscription has had everything up to here.
+    delivered: Seq,
+    closing: Option<DisconnectReason>,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    key: SubscriptionKey,
+    /// Only a `read` of all rows may have none.
+    id: Option<RequestId>,
+    query: Arc<Query>,
+    phase: Phase,
+    position: Position,
+    /// A `read` of all rows: ends where a subscription becomes live.
+    ends_at_live: bool,
+}
+
+/// How far a subscription is.
+#[derive(Debug)]
+enum Phase {
+    /// Its pages are being read.
+    Loading,
+    /// All rows are there; once the changes up to this seq are too, it is live.
+    Joining { at_least: Seq },
+    /// It gets every change.
+    Live,
+}
+
+/// What changes a subscription has had.
+#[derive(Debug)]
+enum Position {
+    /// Those up to a place in the tail; after it, those with a greater seq than this one are new.
+    Tail(Place, Seq),
+    /// Those up to this seq; the rest must be read from the store's log.
+    Log(Seq),
+}
+
+/// What the loader is to read from the store.
+#[derive(Debug)]
+pub(crate) struct LogWork {
+    pub(crate) key: SubscriptionKey,
+    pub(crate) id: Option<RequestId>,
+    pub(crate) query: Arc<Query>,
+    /// After this seq.
+    pub(crate) after: Seq,
+}
+
+impl Outbox {
+    pub(crate) fn new(limit: usize, epoch: Uuid, head: Seq) -> Self {
+        let state = State { delivered: head, ..State::default() };
+        Self { state: Mutex::new(state), frames_ready: Notify::new(), work_ready: Notify::new(), room_made: Notify::new(), limit, epoch }
+    }
+
+    /// Puts an answer in line.
+    pub(crate) fn answer(&self, message: Bytes) {
+        let mut state = self.state.lock();
+        state.answer_bytes += message.len();
+        state.answers.push_back(message);
+        drop(state);
+        self.frames_ready.notify_one();
+    }
+
+    /// Waits until more answers may be made: until then no request is read and nothing is loaded.
+    pub(crate) async fn room(&self) {
+        loop {
+            let mut made = pin!(self.room_made.notified());
+            // Enabled before the look, so that room made in between is not missed.
+            made.as_mut().enable();
+            if self.state.lock().answer_bytes < self.limit {
+                return;
+            }
+            made.await;
+        }
+    }
+
+    /// Ends the connection once what waits has been sent. The first reason counts.
+    pub(crate) fn close(&self, reason: DisconnectReason) {
+        self.state.lock().closing.get_or_insert(reason);
+        self.frames_ready.notify_one();
+        self.work_ready.notify_one();
+    }
+
+    pub(crate) fn closing(&self) -> Option<DisconnectReason> {
+        self.state.lock().closing
+    }
+
+    /// Waits until there may be frames to send.
+    pub(crate) async fn woken(&self) {
+        self.frames_ready.notified().await;
+    }
+
+    /// Waits until there may be work.
+    pub(crate) async fn work_woken(&self) {
+        self.work_ready.notified().await;
+    }
+
+    /// Changes are in the tails. Called by the hub; gives up the places of a client that is too far behind, so that what waits for
+    /// it can be freed.
+    pub(crate) fn wake(&self) {
+        let mut lapsed = false;
+        {
+            let mut state = self.state.lock();
+            let delivered = state.delivered;
+            for subscription in &mut state.subscriptions {
+                if let Position::Tail(place, after) = &subscription.position
+                    && subscription.query.bytes_after(place) > self.limit as u64
+                {
+                    let had = match subscription.phase {
+                        Phase::Live => delivered.max(*after),
+                        Phase::Loading | Phase::Joining { .. } => *after,
+                    };
+                    subscription.position = Position::Log(had);
+                    if let Phase::Live = subscription.phase {
+                        subscription.phase = Phase::Joining { at_least: had };
+                    }
+                    lapsed = true;
+                }
+            }
+        }
+        self.frames_ready.notify_one();
+        if lapsed {
+            self.work_ready.notify_one();
+        }
+    }
+
+    /// Adds a subscription whose pages will be read, with the changes after `position`.
+    pub(crate) fn subscribe(&self, id: RequestId, query: Arc<Query>, position: (Place, Seq)) -> SubscriptionKey {
+        self.add(Some(id), query, Phase::Loading, Position::Tail(position.0, position.1), false)
+    }
+
+    /// Adds a read of all rows: a subscription that ends where it would become live.
+    pub(crate) fn read_once(&self, id: Option<RequestId>, query: Arc<Query>, position: (Place, Seq)) -> SubscriptionKey {
+        self.add(id, query, Phase::Loading, Position::Tail(position.0, position.1), true)
+    }
+
+    /// Adds a subscription that has had everything up to `seq`.
+    pub(crate) fn resume(&self, id: RequestId, query: Arc<Query>, seq: Seq) -> SubscriptionKey {
+        self.add(Some(id), query, Phase::Joining { at_least: seq }, Position::Log(seq), false)
+    }
+
+    fn add(
+        &self,
+        id: Option<RequestId>,
+        query: Arc<Query>,
+        phase: Phase,
+        position: Position,
+        ends_at_live: bool,
+    ) -> SubscriptionKey {
+        let mut state = self.state.lock();
+        let key = SubscriptionKey(state.next_key);
+        state.next_key += 1;
+        state.subscriptions.push(Subscription { key, id, query, phase, position, ends_at_live });
+        key
+    }
+
+    /// How many there are.
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.state.lock().subscriptions.len()
+    }
+
+    /// A subscription that cannot be continued begins anew, with the changes after `position`. Returns whether it is a read of
+    /// all rows.
+    pub(crate) fn restart(&self, key: SubscriptionKey, (place, seq): (Place, Seq)) -> bool {
+        let mut state = self.state.lock();
+        let Some(subscription) = state.find(key) else { return false };
+        subscription.phase = Phase::Loading;
+        subscription.position = Position::Tail(place, seq);
+        let ends_at_live = subscription.ends_at_live;
+        let reset = response::reset(subscription.id.as_ref(), "horizon");
+        state.answer_bytes += reset.len();
+        state.answers.push_back(reset);
+        ends_at_live
+    }
+
+    /// Whether the subscription is still there.
+    pub(crate) fn has(&self, key: SubscriptionKey) -> bool {
+        self.state.lock().subscriptions.iter().any(|subscription| subscription.key == key)
+    }
+
+    /// All its pages are in line, the newest read at `seq`.
+    pub(crate) fn loaded(&self, key: SubscriptionKey, seq: Seq) {
+        let mut state = self.state.lock();
+        if let Some(subscription) = state.find(key) {
+            subscription.phase = Phase::Joining { at_least: seq };
+        }
+        drop(state);
+        self.frames_ready.notify_one();
+        self.work_ready.notify_one();
+    }
+
+    /// A subscription that must catch up from the log: one whose rows are all there.
+    pub(crate) fn log_work(&self) -> Option<LogWork> {
+        self.state.lock().subscriptions.iter().find_map(|subscription| match (&subscription.phase, &subscription.position) {
+            (Phase::Joining { .. }, Position::Log(after)) => Some(LogWork {
+                key: subscription.key,
+                id: subscription.id.clone(),
+                query: subscription.query.clone(),
+                after: *after,
+            }),
+            _ => None,
+        })
+    }
+
+    /// A subscription has had the log up to `seq`; where `place` is given it goes on in the tail.
+    pub(crate) fn caught_up(&self, key: SubscriptionKey, seq: Seq, place: Option<Place>) {
+        let mut state = self.state.lock();
+        if let Some(subscription) = state.find(key) {
+            subscription.position = match place {
+                Some(place) => Position::Tail(place, seq),
+                None => Position::Log(seq),
+            };
+            if let Phase::Joining { at_least } = &mut subscription.phase {
+                *at_least = seq.max(*at_least);
+            }
+        }
+        drop(state);
+        self.frames_ready.notify_one();
+    }
+
+    /// Takes a subscription out: its query, to leave it.
+    pub(crate) fn remove(&self, key: SubscriptionKey) -> Option<Arc<Query>> {
+        let mut state = self.state.lock();
+        let at = state.subscriptions.iter().position(|subscription| subscription.key == key)?;
+        Some(state.subscriptions.swap_remove(at).query)
+    }
+
+    /// The subscription of that id.
+    pub(crate) fn key_of(&self, id: &RequestId) -> Option<SubscriptionKey> {
+        let state = self.state.lock();
+        let mut of_subscribe = state.subscriptions.iter().filter(|subscription| !subscription.ends_at_live);
+        of_subscribe.find(|subscription| subscription.id.as_ref() == Some(id)).map(|subscription| subscription.key)
+    }
+
+    /// Every subscription's query, to leave them.
+    pub(crate) fn clear(&self) -> Vec<Arc<Query>> {
+        let mut state = self.state.lock();
+        state.answers.clear();
+        state.answer_bytes = 0;
+        state.subscriptions.drain(..).map(|subscription| subscription.query).collect()
+    }
+
+    /// Everything that can be sent now, as frames: the changes up to the hub's head, then the answers, which are thereby never ahead
+    /// of the changes that they confirm. `progress` adds word of how far the live subscriptions are.
+    pub(crate) fn frames(self: &Arc<Self>, hub: &Hub, progress: bool) -> Vec<Bytes> {
+        let mut frames = Frames::default();
+        let mut left = Vec::new();
+        let made_room;
+        {
+            let mut state = self.state.lock();
+            // Answers first, then the head: it is at least at the seq that they confirm.
+            let answers = std::mem::take(&mut state.answers);
+            made_room = state.answer_bytes >= self.limit;
+            state.answer_bytes = 0;
+            let head = hub.head();
+            state.deliver(head, &mut frames);
+            for answer in answers {
+                frames.push(answer, true);
+            }
+            state.go_live(head, self.epoch, &mut frames, &mut left);
+            if progress {
+                frames.push(response::progress(head), true);
+            }
+        }
+        for query in left {
+            hub.leave(&query, self);
+        }
+        if made_room {
+            self.room_made.notify_waiters();
+        }
+        frames.end()
+    }
+}
+
+impl State {
+    fn find(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
+        self.subscriptions.iter_mut().find(|subscription| subscription.key == key)
+    }
+
+    /// The changes of the live subscriptions up to `head`, each once, by seq.
+    fn deliver(&mut self, head: Seq, frames: &mut Frames) {
+        let mut changes = Vec::new();
+        for subscription in &mut self.subscriptions {
+            if let (Phase::Live, Position::Tail(place, after)) = (&subscription.phase, &mut subscription.position) {
+                while let Some((seq, entries)) = place.advance(head) {
+                    if seq > *after {
+                        changes.extend(entries.into_iter().map(|entry| (seq, entry)));
+                    }
+                }
+            }
+        }
+        if self.subscriptions.len() > 1 {
+            // Of one change in several queries: the row if any of them shows it.
+            changes.sort_by_key(|(seq, entry)| (*seq, entry.index, entry.is_removal));
+            changes.dedup_by_key(|(seq, entry)| (*seq, entry.index));
+        }
+        let mut previous = None;
+        for (seq, entry) in changes {
+            frames.push(entry.message, previous != Some(seq));
+            previous = Some(seq);
+        }
+        self.delivered = head;
+    }
+
+    /// Subscriptions whose rows and changes are all in line become live; reads of all rows end, and their queries are `left`.
+    fn go_live(&mut self, head: Seq, epoch: Uuid, frames: &mut Frames, left: &mut Vec<Arc<Query>>) {
+        self.subscriptions.retain_mut(|subscription| {
+            let Phase::Joining { at_least } = subscription.phase else { return true };
+            let Position::Tail(place, after) = &mut subscription.position else { return true };
+            if head < at_least {
+                return true;
+            }
+            let mut changes = Vec::new();
+            let mut bytes = 0;
+            while let Some((seq, entries)) = place.advance(head) {
+                if seq <= *after {
+                    continue;
+                }
+                for entry in entries {
+                    bytes += entry.message.len();
+                    changes.push(entry.message);
+                }
+                if bytes > FRAME_BYTES / 2 {
+                    frames.push(response::changes(subscription.id.as_ref(), seq, &std::mem::take(&mut changes)), true);
+                    bytes = 0;
+                }
+            }
+            if !changes.is_empty() {
+                frames.push(response::changes(subscription.id.as_ref(), head, &changes), true);
+            }
+            let model = subscription.query.model();
+            if subscription.ends_at_live {
+                frames.push(response::page(model, subscription.id.as_ref(), &[], head, false), true);
+                left.push(subscription.query.clone());
+                return false;
+            }
+            let cursor = Cursor { epoch, seq: head, hash: subscription.query.hash() };
+            frames.push(response::live(model, subscription.id.as_ref(), head, &cursor.to_string()), true);
+            subscription.phase = Phase::Live;
+            *after = head;
+            true
+        });
+    }
+}
+
+/// How far a client has had a query: opaque to clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) epoch: Uuid,
+    pub(crate) seq: Seq,
+    pub(crate) hash: u64,
+}
+
+impl Cursor {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let cursor = Self {
+            epoch: Uuid::parse_str(parts.next()?).ok()?,
+            seq: parts.next()?.parse().ok()?,
+            hash: u64::from_str_radix(parts.next()?, 16).ok()?,
+        };
+        parts.next().is_none().then_some(cursor)
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{:016x}", self.epoch.simple(), self.seq, self.hash)
+    }
+}
+
+/// Messages on their way into frames.
+#[derive(Debug, Default)]
+struct Frames {
+    full: Vec<Bytes>,
+    messages: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Frames {
+    /// Adds a message; where it `may_begin` a frame, it does when the present one is full.
+    fn push(&mut self, message: Bytes, may_begin: bool) {
+        if may_begin && self.bytes + message.len() > FRAME_BYTES && !self.messages.is_empty() {
+            self.full.push(response::frame(&self.messages));
+            self.messages.clear();
+            self.bytes = 0;
+        }
+        self.bytes += message.len() + 1;
+        self.messages.push(message);
+    }
+
+    fn end(mut self) -> Vec<Bytes> {
+        if !self.messages.is_empty() {
+            self.full.push(response::frame(&self.messages));
+        }
+        self.full
+    }
+}

@@ -1,0 +1,412 @@
+//! What clients send, read strictly: every message names its method, and every field of it must belong to that method.
+
+use std::borrow::Cow;
+
+use serde::{
+    Deserialize,
+    de::{Deserializer, Error as _, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use super::{MAX_SAFE_INTEGER, RequestId};
+use crate::{
+    Error, ErrorCode, Result,
+    model::Key,
+    store::{MutationId, Seq},
+};
+
+/// The longest `cid`, request id and text key, in bytes.
+const MAX_NAME: usize = 64;
+
+/// One message of a client.
+#[derive(Debug)]
+pub(crate) struct Message {
+    /// What it is about, for the answer.
+    pub(crate) subject: Subject,
+    /// Outcomes of mutations up to this one are kept by the client.
+    pub(crate) ack: Option<MutationId>,
+    /// What it asks; an error if it could not be read.
+    pub(crate) request: Result<Request>,
+}
+
+/// What identifies a request in its answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subject {
+    pub(crate) method: Option<&'static str>,
+    pub(crate) id: Option<RequestId>,
+    pub(crate) model: Option<Box<str>>,
+    pub(crate) cid: Option<Box<str>>,
+}
+
+/// What a client asks.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Hello(Hello),
+    Subscribe(Query),
+    Unsubscribe(RequestId),
+    Read { model: Box<str>, key: Option<Key> },
+    Mutate(Mutation),
+    Ack,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hello {
+    pub(crate) client: Uuid,
+    /// Given by a client that was welcomed before.
+    pub(crate) ack: Option<MutationId>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Query {
+    pub(crate) id: RequestId,
+    pub(crate) model: Box<str>,
+    pub(crate) since: Option<Box<str>>,
+}
+
+/// A `create`, `update`, `patch` or `delete`. What is wrong with it is decided in its turn, so that its number is used up.
+#[derive(Debug)]
+pub(crate) struct Mutation {
+    pub(crate) id: Option<MutationId>,
+    /// Of what is asked, the same in every run and version of the server.
+    pub(crate) hash: u64,
+    pub(crate) content: Result<MutationContent>,
+}
+
+#[derive(Debug)]
+pub(crate) struct MutationContent {
+    pub(crate) method: Method,
+    pub(crate) model: Box<str>,
+    pub(crate) cid: Option<Box<str>>,
+    /// The row as it was sent.
+    pub(crate) row: Box<str>,
+    pub(crate) if_seq: Option<Seq>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Create,
+    Update,
+    Patch,
+    Delete,
+}
+
+impl Method {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+        }
+    }
+
+    fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Create => &["id", "modelname", "cid", "model"],
+            Self::Update | Self::Patch | Self::Delete => &["id", "modelname", "model", "if_seq"],
+        }
+    }
+}
+
+/// The fields of every method but the mutations'.
+const FIELDS: [(&str, &[&str]); 5] = [
+    ("hello", &["client"]),
+    ("subscribe", &["id", "modelname", "since"]),
+    ("unsubscribe", &["id"]),
+    ("read", &["id", "modelname", "model"]),
+    ("ack", &[]),
+];
+
+const METHODS: [Method; 4] = [Method::Create, Method::Update, Method::Patch, Method::Delete];
+
+impl Message {
+    /// Reads the messages of a frame: one object, or an array of them.
+    pub(crate) fn read_frame(text: &str) -> SmallVec<[Self; 1]> {
+        if text.trim_start().starts_with('[') {
+            return match serde_json::from_str::<Vec<&RawValue>>(text) {
+                Ok(messages) => messages.into_iter().map(|message| Self::read(message.get())).collect(),
+                Err(error) => smallvec::smallvec![Self::unreadable(not_json(&error))],
+            };
+        }
+        smallvec::smallvec![Self::read(text)]
+    }
+
+    fn read(text: &str) -> Self {
+        let fields = match serde_json::from_str::<Fields<'_>>(text) {
+            Ok(fields) => fields,
+            Err(error) => return Self::unreadable(not_json(&error)),
+        };
+        let mut subject = Subject::default();
+        let method = match fields.method() {
+            Ok(method) => method,
+            Err(error) => {
+                subject.id = fields.id().ok().flatten();
+                return Self { subject, ack: None, request: Err(error) };
+            }
+        };
+        subject.method = Some(method.name());
+        // What can be read of the subject stands in the answer, also when something else is wrong.
+        subject.model = fields.text("modelname").ok().flatten().map(Into::into);
+        subject.cid = fields.name("cid").ok().flatten();
+        subject.id = fields.id().ok().flatten();
+        let ack = fields.integer("ack");
+        let request = match method {
+            AnyMethod::Mutation(method) => fields.mutation(method, ack.as_ref().err()).map(Request::Mutate),
+            AnyMethod::Other(name, known) => {
+                fields.check(name, known).and_then(|()| fields.other(name, *ack.as_ref().unwrap_or(&None)))
+            }
+        };
+        match ack {
+            Ok(ack) => Self { subject, ack, request },
+            Err(error) => Self { subject, ack: None, request: request.and_then(|request| match request {
+                mutation @ Request::Mutate(_) => Ok(mutation),
+                _ => Err(error),
+            }) },
+        }
+    }
+
+    fn unreadable(error: Error) -> Self {
+        Self { subject: Subject::default(), ack: None, request: Err(error) }
+    }
+}
+
+enum AnyMethod {
+    Mutation(Method),
+    Other(&'static str, &'static [&'static str]),
+}
+
+impl AnyMethod {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Mutation(method) => method.as_str(),
+            Self::Other(name, _) => name,
+        }
+    }
+}
+
+/// The fields of a message, not yet read.
+struct Fields<'a> {
+    fields: SmallVec<[(Cow<'a, str>, &'a RawValue); 8]>,
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a message: an object with a `method`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = SmallVec::<[(Cow<'de, str>, &'de RawValue); 8]>::new();
+                while let Some(Name(name)) = map.next_key()? {
+                    if fields.iter().any(|(other, _)| *other == name) {
+                        return Err(A::Error::custom(format_args!("field `{}` is given twice", shown(&name))));
+                    }
+                    fields.push((name, map.next_value()?));
+                }
+                Ok(Fields { fields })
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Fields<'a> {
+    fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| *value)
+    }
+
+    fn method(&self) -> Result<AnyMethod> {
+        let known = || METHODS.iter().map(|method| method.as_str()).chain(FIELDS.iter().map(|(name, _)| *name));
+        let list = || known().collect::<Vec<_>>().join(", ");
+        let Some(name) = self.text("method")? else {
+            return Err(bad(format!("a message needs a `method`: one of {}", list())));
+        };
+        if let Some(method) = METHODS.iter().find(|method| method.as_str() == name) {
+            return Ok(AnyMethod::Mutation(*method));
+        }
+        let other = FIELDS.iter().find(|(other, _)| *other == name);
+        other.map(|(name, fields)| AnyMethod::Other(name, fields)).ok_or_else(|| {
+            bad(format!("there is no method `{}`; there are {}", shown(&name), list()))
+        })
+    }
+
+    /// Whether all fields belong to the method.
+    fn check(&self, method: &str, known: &[&str]) -> Result<()> {
+        let is_unknown = |name: &str| !known.contains(&name) && name != "method" && name != "ack";
+        match self.fields.iter().find(|(name, _)| is_unknown(name)) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let mut known = known.to_vec();
+                known.push("ack");
+                Err(bad(format!("`{method}` has no field `{}`; it has {}", shown(name), known.join(", "))))
+            }
+        }
+    }
+
+    fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>> {
+        let Some(raw) = self.get(name) else { return Ok(None) };
+        match serde_json::from_str::<Name<'a>>(raw.get()) {
+            Ok(Name(text)) => Ok(Some(text)),
+            Err(_) => Err(bad(format!("`{name}` must be a string"))),
+        }
+    }
+
+    /// A string that is kept and sent back.
+    fn name(&self, name: &str) -> Result<Option<Box<str>>> {
+        match self.text(name)? {
+            Some(text) if text.is_empty() || text.len() > MAX_NAME => {
+                Err(bad(format!("`{name}` must be of 1 to {MAX_NAME} bytes")))
+            }
+            text => Ok(text.map(Into::into)),
+        }
+    }
+
+    fn integer(&self, name: &str) -> Result<Option<u64>> {
+        let Some(raw) = self.get(name) else { return Ok(None) };
+        match raw.get().parse() {
+            Ok(number) if number <= MAX_SAFE_INTEGER => Ok(Some(number)),
+            _ => Err(bad(format!("`{name}` must be a whole number from 0 to 2^53 - 1"))),
+        }
+    }
+
+    fn id(&self) -> Result<Option<RequestId>> {
+        match self.get("id") {
+            Some(raw) if raw.get().starts_with('"') => Ok(self.name("id")?.map(RequestId::Text)),
+            _ => self.integer("id").map(|id| id.map(RequestId::Number)).map_err(|_| {
+                bad(format!("`id` must be a string of 1 to {MAX_NAME} bytes or a whole number from 0 to 2^53 - 1"))
+            }),
+        }
+    }
+
+    fn required<T>(method: &str, name: &str, value: Option<T>) -> Result<T> {
+        value.ok_or_else(|| bad(format!("`{method}` needs `{name}`")))
+    }
+
+    fn modelname(&self, method: &str) -> Result<Box<str>> {
+        Ok(Self::required(method, "modelname", self.text("modelname")?)?.into())
+    }
+
+    fn other(&self, method: &'static str, ack: Option<MutationId>) -> Result<Request> {
+        match method {
+            "hello" => {
+                let client = Self::required(method, "client", self.text("client")?)?;
+                let client = Uuid::parse_str(&client).map_err(|_| bad("`client` must be a UUID".into()))?;
+                Ok(Request::Hello(Hello { client, ack }))
+            }
+            "subscribe" => Ok(Request::Subscribe(Query {
+                id: Self::required(method, "id", self.id()?)?,
+                model: self.modelname(method)?,
+                since: self.text("since")?.map(Into::into),
+            })),
+            "unsubscribe" => Ok(Request::Unsubscribe(Self::required(method, "id", self.id()?)?)),
+            "read" => {
+                self.id()?;
+                let model = self.modelname(method)?;
+                let key = match self.get("model") {
+                    None => None,
+                    Some(raw) => {
+                        let Ok(row) = serde_json::from_str::<Fields<'_>>(raw.get()) else {
+                            return Err(bad("`model` must be an object with the row's `id`".into()));
+                        };
+                        match row.fields.as_slice() {
+                            [(_, id)] => Some(key(id)?),
+                            _ => return Err(bad("`model` must have the row's id and nothing else".into())),
+                        }
+                    }
+                };
+                Ok(Request::Read { model, key })
+            }
+            _ => Ok(Request::Ack),
+        }
+    }
+
+    /// Reads a mutation. Only without a readable `id` is it an error: otherwise what is wrong is its content.
+    fn mutation(&self, method: Method, wrong_ack: Option<&Error>) -> Result<Mutation> {
+        let id = self.integer("id")?;
+        let content = || {
+            self.check(method.as_str(), method.fields())?;
+            if let Some(error) = wrong_ack {
+                return Err(bad(error.message().to_owned()));
+            }
+            let row = Self::required(method.as_str(), "model", self.get("model"))?;
+            Ok(MutationContent {
+                method,
+                model: self.modelname(method.as_str())?,
+                cid: self.name("cid")?,
+                row: row.get().into(),
+                if_seq: self.integer("if_seq")?,
+            })
+        };
+        Ok(Mutation { id, hash: self.hash(), content: content() })
+    }
+
+    /// Of all fields but `ack`, in the order of their names: the same mutation sent again has the same.
+    fn hash(&self) -> u64 {
+        let mut fields: SmallVec<[_; 8]> = self.fields.iter().filter(|(name, _)| name != "ack").collect();
+        fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        for (name, value) in fields {
+            for part in [name.as_bytes(), value.get().as_bytes()] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+        }
+        hasher.digest()
+    }
+}
+
+/// The untyped id that `raw` is.
+pub(crate) fn key(raw: &RawValue) -> Result<Key> {
+    let raw = raw.get();
+    if raw.starts_with('"') {
+        let Name(text) = serde_json::from_str(raw).map_err(|_| bad("an `id` must be valid JSON".into()))?;
+        if text.is_empty() || text.len() > MAX_NAME * 4 {
+            return Err(bad(format!("an `id` must be of 1 to {} bytes", MAX_NAME * 4)));
+        }
+        return Ok(Key::Text(text.into()));
+    }
+    raw.parse().map(Key::Int).map_err(|_| bad("an `id` must be a whole number or a string".into()))
+}
+
+/// The value of the field of a row whose name `is_it`.
+pub(crate) fn row_field(row: &str, is_it: impl Fn(&str) -> bool) -> Result<Option<&RawValue>> {
+    Ok(row_fields(row)?.fields.iter().find(|(name, _)| is_it(name)).map(|(_, value)| *value))
+}
+
+/// The name of the field of a row whose name `is_it`.
+pub(crate) fn row_field_name(row: &str, is_it: impl Fn(&str) -> bool) -> Result<Option<String>> {
+    Ok(row_fields(row)?.fields.iter().find(|(name, _)| is_it(name)).map(|(name, _)| name.to_string()))
+}
+
+fn row_fields(row: &str) -> Result<Fields<'_>> {
+    serde_json::from_str(row).map_err(|error| Error::new(ErrorCode::Invalid, format!("`model`: {}", plain(&error))))
+}
+
+fn bad(message: String) -> Error {
+    Error::new(ErrorCode::BadRequest, message)
+}
+
+fn not_json(error: &serde_json::Error) -> Error {
+    bad(format!("not a message: {}", plain(error)))
+}
+
+fn plain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.replacen("invalid type: ", "it is a ", 1)
+}
+
+/// A name that a client chose, short enough for a message.
+fn shown(name: &str) -> String {
+    if name.chars().count() <= 40 { name.into() } else { name.chars().take(40).chain(['…']).collect() }
+}

@@ -1,0 +1,220 @@
+//! How a server is put together.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use axum::Router;
+
+use super::{Server, origin::{self, Origins}};
+use crate::{
+    Limits, Result, SyncedModel,
+    registry::{ModelRegistration, Registry},
+    store::{MemoryStore, Store},
+};
+
+/// Puts a [`Server`] together; made by [`Server::builder`]. Every setting has a default, and what a person who runs the program may want to change
+/// has a flag on its command line, which goes before what is set here.
+#[must_use = "a builder does nothing until it is built"]
+pub struct ServerBuilder {
+    models: Vec<ModelRegistration>,
+    store: StoreChoice,
+    listen: SocketAddr,
+    limits: Limits,
+    origins: Origins,
+    faults: Vec<String>,
+    routes: Router,
+}
+
+impl ServerBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            models: Vec::new(),
+            store: StoreChoice::default(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
+            limits: Limits::default(),
+            origins: Origins::default(),
+            faults: Vec::new(),
+            routes: Router::new(),
+        }
+    }
+
+    /// Names a model that lives in another crate. Models register themselves, but a crate that is in `Cargo.toml` and never named in the code is
+    /// not linked, and then they do not; naming one of its types here is enough. A model that is registered already is not registered twice.
+    pub fn model<M: SyncedModel>(mut self) -> Self {
+        self.models.push(ModelRegistration::of::<M>());
+        self
+    }
+
+    /// Where the rows are kept: `sqlite:PATH`, or `memory:` for rows that end with the process (`--store`).
+    ///
+    /// By default `sqlite:NAME.db` in the folder where the program is run, where `NAME` is the program's.
+    pub fn store(mut self, url: &str) -> Self {
+        match StoreChoice::parse(url) {
+            Ok(store) => self.store = store,
+            Err(fault) => self.faults.push(fault),
+        }
+        self
+    }
+
+    /// Keeps the rows in a store of your own.
+    pub fn custom_store(mut self, store: impl Store) -> Self {
+        self.store = StoreChoice::Custom(Arc::new(store));
+        self
+    }
+
+    /// Where [`Server::run`] listens (`--listen`): 127.0.0.1:3000 by default, which only this machine reaches.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// Allows pages of another origin to connect, such as `https://app.example` (`--allow-origin`). Those of the server's own origin always may.
+    pub fn allow_origin(mut self, origin: &str) -> Self {
+        match origin::parse_origin(origin) {
+            Ok(origin) => self.origins.allow(origin),
+            Err(fault) => self.faults.push(fault),
+        }
+        self
+    }
+
+    /// Sets the limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Adds routes: the app's pages, its own endpoints. Paths under `/sync` are taken.
+    pub fn routes(mut self, routes: Router) -> Self {
+        self.routes = self.routes.merge(routes);
+        self
+    }
+
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// Lists all that is wrong at once: two models of one name, two impls with handlers for one model, no model at all, with file and line; and
+    /// settings that cannot be.
+    pub fn build(self) -> Result<Server, BuildError> {
+        let mut faults = self.faults;
+        match Registry::collect(&self.models) {
+            Ok(registry) if faults.is_empty() => Ok(Server {
+                registry,
+                store: self.store,
+                listen: self.listen,
+                limits: self.limits,
+                origins: self.origins,
+                routes: self.routes,
+            }),
+            Ok(_) => Err(BuildError { faults }),
+            Err(wrong) => {
+                faults.extend(wrong.iter().map(ToString::to_string));
+                Err(BuildError { faults })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("models", &self.models)
+            .field("store", &self.store)
+            .field("listen", &self.listen)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything that is wrong with a server.
+pub struct BuildError {
+    faults: Vec<String>,
+}
+
+impl BuildError {
+    /// Each fault, in words.
+    pub fn faults(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.faults.iter().map(String::as_str)
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.faults.as_slice() {
+            [fault] => write!(f, "the server cannot be built: {fault}"),
+            faults => {
+                write!(f, "the server cannot be built:")?;
+                faults.iter().try_for_each(|fault| write!(f, "\n  * {fault}"))
+            }
+        }
+    }
+}
+
+/// What `main` prints.
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// A store that is not open yet.
+#[derive(Clone, Debug)]
+pub(super) enum StoreChoice {
+    Memory,
+    #[cfg(feature = "sqlite")]
+    Sqlite(PathBuf),
+    Custom(Arc<dyn Store>),
+}
+
+impl Default for StoreChoice {
+    fn default() -> Self {
+        #[cfg(feature = "sqlite")]
+        {
+            let program = std::env::current_exe().ok();
+            let name = program.as_deref().and_then(|path| path.file_stem()).map(PathBuf::from);
+            let mut file = name.unwrap_or_else(|| "sync".into()).into_os_string();
+            file.push(".db");
+            Self::Sqlite(file.into())
+        }
+        #[cfg(not(feature = "sqlite"))]
+        Self::Memory
+    }
+}
+
+impl StoreChoice {
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
+        match url.split_once(':') {
+            Some(("memory", "")) => Ok(Self::Memory),
+            #[cfg(feature = "sqlite")]
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            #[cfg(not(feature = "sqlite"))]
+            Some(("sqlite", _)) => Err("sync-core was built without its feature `sqlite`".into()),
+            _ => Err(format!("`{url}` is no store: write sqlite:PATH or memory:")),
+        }
+    }
+
+    pub(super) fn open(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Memory => Arc::new(MemoryStore::new()),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => Arc::new(crate::store::SqliteStore::new(path)),
+            Self::Custom(store) => store.clone(),
+        }
+    }
+}
+
+impl fmt::Display for StoreChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Custom(store) => write!(f, "{store:?}"),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The command line of a program that is a server.
+
+use std::{io::Write as _, net::SocketAddr};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokio::{net::TcpListener, signal};
+use tracing_subscriber::{EnvFilter, fmt};
+
+use super::{Server, builder::StoreChoice, origin};
+use crate::{Error, Limits, Result};
+
+/// Models that stay in sync, served over WebSocket.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (the default)
+    Serve(Serve),
+    /// Print the models of this program
+    Models,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// The address to listen on
+    #[arg(long, value_name = "ADDRESS", env = "SYNC_LISTEN")]
+    listen: SocketAddr,
+
+    /// Where the rows are kept: sqlite:PATH or memory:
+    #[arg(long, value_name = "STORE", env = "SYNC_STORE")]
+    store: String,
+
+    /// Allow pages of this origin to connect, besides the server's own; may be given several times
+    #[arg(long, value_name = "ORIGIN", value_parser = origin::parse_origin)]
+    allow_origin: Vec<String>,
+
+    #[command(flatten, next_help_heading = "Limits")]
+    limits: Limits,
+}
+
+pub(super) async fn run(mut server: Server) -> Result<()> {
+    let matches = command(&server).get_matches();
+    let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match line.command {
+        Some(Command::Models) => return models(&server),
+        Some(Command::Serve(serve)) => serve.apply(&mut server)?,
+        None => line.serve.apply(&mut server)?,
+    }
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // A program that has set up tracing itself keeps its own.
+    let _ = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+
+    let models: Vec<_> = server.registry.iter().map(crate::registry::Model::name).collect();
+    for model in server.registry.iter() {
+        tracing::debug!(model = model.name(), at = %model.at(), methods = ?model.handlers, "registered");
+    }
+    let (listen, store, models) = (server.listen, server.store.to_string(), models.join(", "));
+    // Before the store: what cannot be listened on need not be opened.
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| Error::internal(format!("cannot listen on {listen}: {error}")))?;
+    let address = listener.local_addr()?;
+    let mut stop = Signals::new()?;
+    let running = server.start().await?;
+    tracing::info!("listening on http://{address} (models: {models}; store: {store})");
+
+    let serving = running.serve(listener);
+    let stopping = async {
+        tracing::info!("stopping: {}", stop.received().await);
+        running.stop().await;
+    };
+    let (served, ()) = tokio::join!(serving, stopping);
+    served
+}
+
+/// The command line, with the server's own settings as the defaults.
+fn command(server: &Server) -> clap::Command {
+    let limits = &server.limits;
+    let defaults = [
+        ("listen", server.listen.to_string()),
+        ("store", server.store.to_string()),
+        ("message_bytes", limits.message_bytes.to_string()),
+        ("row_bytes", limits.row_bytes.to_string()),
+        ("json_depth", limits.json_depth.to_string()),
+        ("in_flight", limits.in_flight.to_string()),
+        ("subscriptions", limits.subscriptions.to_string()),
+        ("outbox_bytes", limits.outbox_bytes.to_string()),
+        ("page_rows", limits.page_rows.to_string()),
+        ("ping_interval", limits.ping_interval.as_secs_f64().to_string()),
+        ("pong_timeout", limits.pong_timeout.as_secs_f64().to_string()),
+        ("handshake_timeout", limits.handshake_timeout.as_secs_f64().to_string()),
+        ("shutdown_timeout", limits.shutdown_timeout.as_secs_f64().to_string()),
+        ("client_retention", limits.client_retention.as_secs_f64().to_string()),
+    ];
+    let with_defaults = |command: clap::Command| {
+        defaults.iter().fold(command, |command, (name, default)| {
+            let default = default.clone();
+            command.mut_arg(*name, |arg| arg.default_value(default).required(false))
+        })
+    };
+    with_defaults(CommandLine::command()).mut_subcommand("serve", with_defaults)
+}
+
+impl Serve {
+    fn apply(self, server: &mut Server) -> Result<()> {
+        server.listen = self.listen;
+        // A store of the program's own has no name that could be parsed again.
+        if self.store != server.store.to_string() {
+            server.store = StoreChoice::parse(&self.store).map_err(Error::internal)?;
+        }
+        for origin in self.allow_origin {
+            server.origins.allow(origin);
+        }
+        server.limits = self.limits;
+        Ok(())
+    }
+}
+
+/// Prints the models, a line each, with what is declared.
+fn models(server: &Server) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    for model in server.registry.iter() {
+        let methods: Vec<_> = model.handlers.methods().collect();
+        let methods = if methods.is_empty() { "no handlers".into() } else { methods.join(", ") };
+        writeln!(out, "{} ({}) at {}: {methods}", model.name(), model.type_name(), model.at())?;
+    }
+    Ok(())
+}
+
+/// The signals that stop a server.
+struct Signals {
+    #[cfg(unix)]
+    terminate: signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: signal::unix::signal(signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for one; its name.
+    async fn received(&mut self) -> &'static str {
+        #[cfg(unix)]
+        let terminate = self.terminate.recv();
+        #[cfg(not(unix))]
+        let terminate = std::future::pending::<Option<()>>();
+        tokio::select! {
+            _ = signal::ctrl_c() => "interrupted",
+            _ = terminate => "asked to terminate",
+        }
+    }
+}

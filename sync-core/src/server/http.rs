@@ -1,0 +1,186 @@
+//! HTTP: the routes, the upgrade to a WebSocket, and the accept loop of `run`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, time};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{handshake::derive_accept_key, protocol::{Role, WebSocketConfig}},
+};
+
+use super::{Open, Shared};
+use crate::{connection, protocol::SUBPROTOCOL};
+
+/// The files of the JavaScript client, by the name under `/sync/`.
+const CLIENT: [(&str, &str); 5] = [
+    ("client.js", include_str!("../../client/sync.js")),
+    ("line.js", include_str!("../../client/line.js")),
+    ("model.js", include_str!("../../client/model.js")),
+    ("mutations.js", include_str!("../../client/mutations.js")),
+    ("rows.js", include_str!("../../client/rows.js")),
+];
+
+/// What a socket reads at a time. tungstenite clears all of it before every read: with its own 128 KiB a server that fans out spends most
+/// of its time on that, and 10,000 idle connections hold 1.3 GB.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// How long to wait after a failure to accept, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let mut router = Router::new().route("/sync", get(socket));
+    for (name, source) in CLIENT {
+        router = router.route(&format!("/sync/{name}"), get(move || async move { script(source) }));
+    }
+    router.with_state(shared)
+}
+
+fn script(source: &'static str) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
+        // It belongs to this very server: asked for again each time, a page never runs an old one.
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, source)
+}
+
+/// Upgrades to a WebSocket, or says why not.
+async fn socket(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
+    if !shared.origins.admit(request.headers()) {
+        tracing::info!(origin = ?request.headers().get(header::ORIGIN), "a page of another origin was refused");
+        return (StatusCode::FORBIDDEN, "this origin may not connect; the server has a list of those that may\n").into_response();
+    }
+    let answer = match Handshake::read(request.headers()) {
+        Ok(handshake) => handshake.answer(),
+        Err(refusal) => return refusal,
+    };
+    if *shared.stopping.borrow() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response();
+    }
+    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        return (StatusCode::UPGRADE_REQUIRED, "this connection cannot be upgraded\n").into_response();
+    };
+    // Counted before the answer: a stop from now on waits for it.
+    let open = Open::new(&shared.connections);
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => serve_socket(upgraded, &shared).await,
+            Err(error) => tracing::debug!(%error, "an upgrade failed"),
+        }
+        drop(open);
+    });
+    answer
+}
+
+async fn serve_socket(upgraded: Upgraded, shared: &Shared) {
+    let limits = shared.engine.limits();
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(READ_BUFFER)
+        .max_write_buffer_size(2 * limits.outbox_bytes.max(crate::outbox::FRAME_BYTES) + limits.row_bytes)
+        .max_message_size(Some(limits.message_bytes))
+        .max_frame_size(Some(limits.message_bytes));
+    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    connection::serve(socket, shared.engine.clone(), shared.stopping.subscribe()).await;
+}
+
+/// A request to upgrade that is as it should be.
+struct Handshake {
+    accept: String,
+    has_subprotocol: bool,
+}
+
+impl Handshake {
+    #[expect(clippy::result_large_err, reason = "the error is the answer")]
+    fn read(headers: &HeaderMap) -> Result<Self, Response> {
+        let has = |name, token: &str| {
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+                value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
+            })
+        };
+        if !has(header::CONNECTION, "upgrade") || !has(header::UPGRADE, "websocket") {
+            let message = "this is a WebSocket: connect to it with a WebSocket client\n";
+            return Err((StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], message).into_response());
+        }
+        if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+            let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
+            return Err((StatusCode::BAD_REQUEST, version, "WebSocket version 13 is needed\n").into_response());
+        }
+        let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24) else {
+            return Err((StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is missing or malformed\n").into_response());
+        };
+        // A client that offers subprotocols means one of them; one that offers none takes what there is.
+        let has_subprotocol = headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
+        if has_subprotocol && !has(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+            return Err((StatusCode::BAD_REQUEST, "the subprotocol here is sync.v1\n").into_response());
+        }
+        Ok(Self { accept: derive_accept_key(key.as_bytes()), has_subprotocol })
+    }
+
+    fn answer(&self) -> Response {
+        let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        if let Ok(accept) = HeaderValue::from_str(&self.accept) {
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        }
+        if self.has_subprotocol {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        }
+        response
+    }
+}
+
+/// Accepts and serves until the server stops; then waits for the requests that are being answered.
+pub(super) async fn serve(listener: TcpListener, router: Router, shared: &Shared) {
+    let mut stopping = shared.stopping.subscribe();
+    let connections = GracefulShutdown::new();
+    let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
+    http.http1().timer(TokioTimer::new()).header_read_timeout(shared.engine.limits().handshake_timeout);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "could not accept a connection");
+                time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Small messages leave at once.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY was refused");
+        }
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an HTTP connection failed");
+            }
+        });
+    }
+    drop(listener);
+    let patience = shared.engine.limits().shutdown_timeout;
+    if time::timeout(patience, connections.shutdown()).await.is_err() {
+        tracing::warn!("requests did not end in time");
+    }
+}

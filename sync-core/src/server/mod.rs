@@ -1,0 +1,221 @@
+//! The server: from a program's models to sockets that are served.
+
+mod builder;
+mod cli;
+mod http;
+mod origin;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::SystemTime};
+
+use axum::Router;
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, watch},
+    task::JoinHandle,
+    time,
+};
+
+use self::origin::Origins;
+use crate::{Limits, Result, engine::Engine, registry::Registry};
+
+pub use self::builder::{BuildError, ServerBuilder};
+
+/// How often old clients are looked for.
+const FORGET_EVERY: time::Duration = time::Duration::from_secs(60 * 60);
+
+/// A server for the models of a program: [`run`](Self::run) it, or [`start`](Self::start) it inside an axum app of your own.
+///
+/// ```no_run
+/// use sync_core::{Result, Server};
+/// # use serde::{Serialize, Deserialize};
+/// # #[derive(Clone, Serialize, Deserialize, sync_core::SyncedModel)]
+/// # struct Todo { id: u64 }
+///
+/// #[tokio::main]
+/// async fn main() -> Result<()> {
+///     Server::builder().build()?.run().await
+/// }
+/// ```
+pub struct Server {
+    registry: Registry,
+    store: builder::StoreChoice,
+    listen: SocketAddr,
+    limits: Limits,
+    origins: Origins,
+    routes: Router,
+}
+
+impl Server {
+    /// A server with the models that this program registered, the default limits, and the rows in `todo.db`, if the program is called
+    /// `todo`, beside where it is run.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::new()
+    }
+
+    /// Does what the command line says: serves (the default), or prints the models. Returns when the server was stopped by SIGINT or
+    /// SIGTERM and everything in flight is done.
+    ///
+    /// Logs go to standard error; `RUST_LOG` chooses them (`info` by default) unless the program has set up `tracing` itself.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or the address not be listened on. A wrong command line prints how it is used and ends the process.
+    pub async fn run(self) -> Result<()> {
+        cli::run(self).await
+    }
+
+    /// Opens the store and begins to work, without listening: [`Running::router`] is what serves clients.
+    ///
+    /// ```no_run
+    /// use axum::{Router, routing::get};
+    /// use sync_core::{Result, Server};
+    /// # use serde::{Serialize, Deserialize};
+    /// # #[derive(Clone, Serialize, Deserialize, sync_core::SyncedModel)]
+    /// # struct Todo { id: u64 }
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<()> {
+    ///     let sync = Server::builder().store("sqlite:app.db")?.build()?.start().await?;
+    ///     let app = Router::new().route("/", get(|| async { "my own page" })).merge(sync.router());
+    ///     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+    ///     let stop = async move {
+    ///         let _ = tokio::signal::ctrl_c().await;
+    ///         sync.stop().await;
+    ///     };
+    ///     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// When the store cannot be opened.
+    pub async fn start(self) -> Result<Running> {
+        let store = self.store.open();
+        let engine = Engine::open(self.registry, store, self.limits).await?;
+        let engine = Arc::new(engine);
+        let (stopping, _) = watch::channel(false);
+        let committing = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.run().await }
+        });
+        let forgetting = tokio::spawn({
+            let engine = engine.clone();
+            async move {
+                let mut hourly = time::interval(FORGET_EVERY);
+                loop {
+                    hourly.tick().await;
+                    engine.forget_clients(SystemTime::now()).await;
+                }
+            }
+        });
+        let tasks = Tasks { committing, forgetting };
+        let shared = Shared { engine, stopping, origins: self.origins, connections: watch::channel(0).0 };
+        Ok(Running { shared: Arc::new(shared), tasks: Arc::new(Mutex::new(Some(tasks))), routes: self.routes })
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("models", &self.registry)
+            .field("store", &self.store)
+            .field("listen", &self.listen)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A server that works: its store is open. Clones are the same server.
+///
+/// Dropping it does not stop it; [`stop`](Self::stop) does.
+#[derive(Clone)]
+pub struct Running {
+    shared: Arc<Shared>,
+    tasks: Arc<Mutex<Option<Tasks>>>,
+    routes: Router,
+}
+
+/// What requests need.
+struct Shared {
+    engine: Arc<Engine>,
+    stopping: watch::Sender<bool>,
+    origins: Origins,
+    /// How many sockets are open.
+    connections: watch::Sender<usize>,
+}
+
+struct Tasks {
+    committing: JoinHandle<()>,
+    forgetting: JoinHandle<()>,
+}
+
+impl Running {
+    /// The routes of the server, to merge into an axum app: the socket at `/sync`, the JavaScript client at `/sync/client.js`, and what
+    /// [`ServerBuilder::routes`] added.
+    pub fn router(&self) -> Router {
+        self.routes.clone().merge(http::router(self.shared.clone()))
+    }
+
+    /// Serves the routes on a listener until [`stop`](Self::stop) is called.
+    ///
+    /// # Errors
+    /// None at present; a connection that cannot be accepted is logged and tried again.
+    pub async fn serve(&self, listener: TcpListener) -> Result<()> {
+        http::serve(listener, self.router(), &self.shared).await;
+        Ok(())
+    }
+
+    /// Stops: refuses new work, finishes what is in flight, closes the sockets with 1001, flushes and closes the store. Takes at most
+    /// twice [`Limits::shutdown_timeout`]. A second call waits for nothing.
+    pub async fn stop(&self) {
+        let Some(tasks) = self.tasks.lock().await.take() else { return };
+        let engine = &self.shared.engine;
+        let patience = engine.limits().shutdown_timeout;
+        engine.stop();
+        self.shared.stopping.send_replace(true);
+        let mut connections = self.shared.connections.subscribe();
+        let closed = connections.wait_for(|open| *open == 0);
+        if time::timeout(patience, closed).await.is_err() {
+            tracing::warn!(open = *self.shared.connections.borrow(), "connections did not end in time");
+        }
+        tasks.forgetting.abort();
+        engine.close();
+        if time::timeout(patience, tasks.committing).await.is_err() {
+            tracing::error!("the store did not take the last transactions in time");
+        }
+        match engine.store().close().await {
+            Ok(()) => tracing::info!("stopped"),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the store did not close cleanly"),
+        }
+    }
+
+    /// Completes when [`stop`](Self::stop) is called.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stopping = self.shared.stopping.subscribe();
+        async move {
+            // An error says that the server is gone altogether.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("engine", &self.shared.engine).finish_non_exhaustive()
+    }
+}
+
+/// Counts an open socket.
+struct Open(watch::Sender<usize>);
+
+impl Open {
+    fn new(connections: &watch::Sender<usize>) -> Self {
+        connections.send_modify(|open| *open += 1);
+        Self(connections.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}

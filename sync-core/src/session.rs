@@ -1,0 +1,213 @@
+//! One client's side of the protocol, as a state machine: messages and times in, what is to be done out. No I/O, no clock.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::{
+    Error, ErrorCode,
+    config::Limits,
+    model::Key,
+    outbox::DisconnectReason,
+    protocol::{
+        Hello, Message, Mutation, Query, Request, RequestId, Subject, exceeds_depth,
+        response::{self, ErrorDetail},
+    },
+    store::MutationId,
+};
+
+/// After so many messages in a row that could not be read the connection is closed: what sends them is no client.
+const UNREADABLE: u32 = 16;
+
+/// A connection's state in the protocol.
+#[derive(Debug)]
+pub(crate) struct Session {
+    limits: Limits,
+    greeting: Greeting,
+    /// Mutations that are not answered.
+    in_flight: usize,
+    /// A mutation that was refused to be sent again: no later one is decided before it.
+    blocked: Option<MutationId>,
+    unreadable: u32,
+    heartbeat: Heartbeat,
+}
+
+/// Whether `hello` may still come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Greeting {
+    /// Nothing was said yet.
+    Open,
+    /// `hello` was said.
+    Client,
+    /// Something else was said first.
+    Anonymous,
+    /// `hello` was refused: it must be said again before anything else. What came right behind it was meant to be
+    /// done once, which nobody without a `hello` is promised.
+    Refused,
+}
+
+#[derive(Debug)]
+struct Heartbeat {
+    heard: Instant,
+    pinged: Instant,
+    /// A ping has had no answer.
+    waiting: bool,
+}
+
+/// What a message calls for.
+#[derive(Debug)]
+pub(crate) enum Action {
+    Hello(Hello, Subject),
+    Subscribe(Query, Subject),
+    Unsubscribe(RequestId),
+    Read { model: Box<str>, key: Option<Key>, subject: Subject },
+    /// To be decided after those before it; then [`Session::decided`].
+    Mutate(Mutation, Subject),
+    Acknowledge(MutationId),
+    Answer(Bytes),
+    Close(DisconnectReason),
+}
+
+/// What the time calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tick {
+    Ping,
+    Close(DisconnectReason),
+}
+
+impl Session {
+    pub(crate) fn new(limits: Limits, now: Instant) -> Self {
+        Self {
+            limits,
+            greeting: Greeting::Open,
+            in_flight: 0,
+            blocked: None,
+            unreadable: 0,
+            heartbeat: Heartbeat { heard: now, pinged: now, waiting: false },
+        }
+    }
+
+    /// A text frame came.
+    pub(crate) fn receive(&mut self, text: &str, now: Instant) -> SmallVec<[Action; 1]> {
+        self.heard(now);
+        let mut actions = SmallVec::new();
+        if exceeds_depth(text, self.limits.json_depth) {
+            let error = Error::limit("json_depth", format!("JSON may be nested {} deep", self.limits.json_depth));
+            let detail = ErrorDetail { retry: Some(false), ..ErrorDetail::default() };
+            actions.push(Action::Answer(response::error(&Subject::default(), &error, &detail)));
+            self.unreadable(&mut actions);
+            return actions;
+        }
+        for message in Message::read_frame(text) {
+            self.message(message, &mut actions);
+        }
+        actions
+    }
+
+    /// Anything came: the client is there.
+    pub(crate) fn heard(&mut self, now: Instant) {
+        self.heartbeat.heard = now;
+        self.heartbeat.waiting = false;
+    }
+
+    /// The engine refused `hello`.
+    pub(crate) fn hello_refused(&mut self) {
+        self.greeting = Greeting::Refused;
+    }
+
+    /// A mutation was answered.
+    pub(crate) fn decided(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// When [`tick`](Self::tick) is next due.
+    pub(crate) fn next_tick(&self) -> Instant {
+        let after = if self.heartbeat.waiting { self.limits.pong_timeout } else { self.limits.ping_interval };
+        self.heartbeat.pinged + after.max(Duration::from_millis(1))
+    }
+
+    /// It is `now`.
+    pub(crate) fn tick(&mut self, now: Instant) -> Option<Tick> {
+        if now < self.next_tick() {
+            return None;
+        }
+        if self.heartbeat.waiting {
+            return Some(Tick::Close(DisconnectReason::Silent));
+        }
+        self.heartbeat.pinged = now;
+        self.heartbeat.waiting = true;
+        Some(Tick::Ping)
+    }
+
+    fn message(&mut self, message: Message, actions: &mut SmallVec<[Action; 1]>) {
+        let Message { subject, ack, request } = message;
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => {
+                actions.push(refuse(&subject, &error));
+                self.unreadable(actions);
+                return;
+            }
+        };
+        self.unreadable = 0;
+        if let Request::Hello(hello) = request {
+            if matches!(self.greeting, Greeting::Open | Greeting::Refused) {
+                self.greeting = Greeting::Client;
+                actions.push(Action::Hello(hello, subject));
+            } else {
+                let error = Error::new(ErrorCode::BadRequest, "`hello` comes first, and once");
+                actions.push(refuse(&subject, &error));
+            }
+            return;
+        }
+        match self.greeting {
+            Greeting::Open => self.greeting = Greeting::Anonymous,
+            Greeting::Refused => {
+                actions.push(refuse(&subject, &Error::new(ErrorCode::Retry, "`hello` was refused: it comes first")));
+                return;
+            }
+            Greeting::Client | Greeting::Anonymous => {}
+        }
+        if let Some(ack) = ack {
+            actions.push(Action::Acknowledge(ack));
+        }
+        match request {
+            Request::Subscribe(query) => actions.push(Action::Subscribe(query, subject)),
+            Request::Unsubscribe(id) => actions.push(Action::Unsubscribe(id)),
+            Request::Read { model, key } => actions.push(Action::Read { model, key, subject }),
+            Request::Mutate(mutation) => actions.push(self.mutation(mutation, subject)),
+            Request::Ack | Request::Hello(_) => {}
+        }
+    }
+
+    fn mutation(&mut self, mutation: Mutation, subject: Subject) -> Action {
+        if self.greeting == Greeting::Client
+            && let Some(id) = mutation.id
+        {
+            if self.blocked.is_some_and(|blocked| id > blocked) {
+                let error = Error::new(ErrorCode::Retry, "an earlier mutation must be sent again first");
+                return refuse(&subject, &error);
+            }
+            self.blocked = None;
+        }
+        if self.in_flight >= self.limits.in_flight {
+            self.blocked = mutation.id;
+            let limit = self.limits.in_flight;
+            return refuse(&subject, &Error::limit("in_flight", format!("{limit} mutations are undecided")));
+        }
+        self.in_flight += 1;
+        Action::Mutate(mutation, subject)
+    }
+
+    fn unreadable(&mut self, actions: &mut SmallVec<[Action; 1]>) {
+        self.unreadable += 1;
+        if self.unreadable >= UNREADABLE {
+            actions.push(Action::Close(DisconnectReason::Unreadable));
+        }
+    }
+}
+
+fn refuse(subject: &Subject, error: &Error) -> Action {
+    Action::Answer(response::error(subject, error, &ErrorDetail::default()))
+}

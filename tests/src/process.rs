@@ -1,0 +1,67 @@
+//! A server that is a process of its own.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+/// A running server process; killed when it is dropped.
+#[derive(Debug)]
+pub struct ServerProcess {
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Child,
+}
+
+impl ServerProcess {
+    /// Starts `program` on `listen` with its rows in `database`, and waits until it says that it listens.
+    ///
+    /// # Panics
+    /// When it ends before it does, with what it said.
+    pub fn start(program: &str, listen: SocketAddr, database: &Path) -> Self {
+        let mut child = Command::new(program)
+            .args(["--listen", &listen.to_string(), "--store", &format!("sqlite:{}", database.display())])
+            .env("RUST_LOG", "info")
+            .env("NO_COLOR", "1")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = Vec::new();
+        let address = loop {
+            let Some(Ok(line)) = lines.next() else { panic!("the server ended: {said:#?}") };
+            if let Some(rest) = line.split("listening on http://").nth(1) {
+                break rest.split(' ').next().unwrap().parse().unwrap();
+            }
+            said.push(line);
+        };
+        // So that it never waits for somebody to read its logs.
+        thread::spawn(move || lines.for_each(drop));
+        Self { address, child }
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and waits for its end.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
