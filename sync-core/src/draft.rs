@@ -14,6 +14,10 @@ type Object<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// Decodes a whole row.
 pub fn decode<M: SyncedModel>(raw: &str) -> Result<M> {
+    // serde also reads a struct from an array of its fields, which nobody means.
+    if raw.trim_start().starts_with('[') {
+        serde_json::from_str::<Object<'_>>(raw).map_err(|error| not_a_row(&error))?;
+    }
     let mut deserializer = serde_json::Deserializer::from_str(raw);
     M::__deserialize_draft(&mut deserializer)
         .and_then(|row| deserializer.end().map(|()| row))

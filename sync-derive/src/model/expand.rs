@@ -1,0 +1,131 @@
+//! The code of a model.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+
+use super::{
+    constants,
+    copies::Copies,
+    ir::{Field, Model, Role, signature},
+};
+
+/// The code of a model that is right.
+pub(crate) fn model(model: &Model) -> TokenStream {
+    let Model { runtime, ident, .. } = model;
+    let Copies { wire, serialize, draft, deserialize } = Copies::of(model);
+    let implementation = implementation(model, &Methods { serialize, deserialize });
+    let constants = constants::all(model);
+    // The place that is reported for the model is that of its name.
+    let register = quote_spanned!(ident.span()=> #runtime::ModelRegistration::of::<#ident>());
+    quote! {
+        const _: () = {
+            #wire
+            #draft
+            #implementation
+            #constants
+            #runtime::inventory::submit! { #register }
+        };
+    }
+}
+
+/// What stands for a model that has mistakes, so that the code around it compiles.
+pub(crate) fn stub(model: &Model) -> TokenStream {
+    let serialize = quote!({
+        let _ = serializer;
+        loop {}
+    });
+    let deserialize = quote!({
+        let _ = deserializer;
+        loop {}
+    });
+    let methods = Methods { serialize: Some(serialize), deserialize };
+    let implementation = implementation(model, &methods);
+    let constants = constants::all(model);
+    quote! {
+        const _: () = {
+            #implementation
+            #constants
+        };
+    }
+}
+
+/// The bodies that differ.
+struct Methods {
+    /// `None` where clients see all that is stored.
+    serialize: Option<TokenStream>,
+    deserialize: TokenStream,
+}
+
+fn implementation(model: &Model, methods: &Methods) -> TokenStream {
+    let Model { runtime, ident, name, .. } = model;
+    let id = model.id();
+    let id_type = id.map_or_else(|| quote!(u64), |id| id.ty.clone());
+    let id_name = id.map_or("id", |id| id.name.as_str());
+    let (get_id, set_id) = match id.map(|id| &id.ident) {
+        Some(id) => (quote!(&self.#id), quote!(self.#id = id)),
+        None => (quote!(loop {}), quote!(let _ = id)),
+    };
+    let kept = |role| matches!(role, Role::Id | Role::ReadOnly | Role::ServerOnly);
+    let kept = model.fields.iter().filter(|field| kept(field.role));
+    let keep = kept.map(|Field { ident, .. }| quote!(self.#ident = ::core::clone::Clone::clone(&current.#ident);));
+    let fields = model.fields.iter().filter(|field| field.role != Role::Skipped).map(|field| schema(model, field));
+    let signature = signature(model);
+    let serialize = methods.serialize.as_ref().map(|body| {
+        quote! {
+            fn __serialize_wire<__S: #runtime::serde::Serializer>(
+                &self,
+                serializer: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                #body
+            }
+        }
+    });
+    let deserialize = &methods.deserialize;
+    quote! {
+        #[automatically_derived]
+        impl #runtime::SyncedModel for #ident {
+            type Id = #id_type;
+            const NAME: &'static str = #name;
+            const __SCHEMA: &'static #runtime::Schema = &#runtime::Schema {
+                id: #id_name,
+                fields: &[#(#fields),*],
+                signature: #signature,
+            };
+            fn __id(&self) -> &Self::Id {
+                #get_id
+            }
+            fn __set_id(&mut self, id: Self::Id) {
+                #set_id;
+            }
+            #serialize
+            fn __deserialize_draft<'de, __D: #runtime::serde::Deserializer<'de>>(
+                deserializer: __D,
+            ) -> ::core::result::Result<Self, __D::Error> {
+                #deserialize
+            }
+            fn __keep_server_fields(&mut self, current: &Self) {
+                let _ = current;
+                #(#keep)*
+            }
+        }
+    }
+}
+
+fn schema(model: &Model, field: &Field) -> TokenStream {
+    let runtime = &model.runtime;
+    let Field { name, indexed, .. } = field;
+    let aliases = &field.serde.aliases;
+    let access = match field.role {
+        Role::Id | Role::Client | Role::Skipped => quote!(Client),
+        Role::ReadOnly => quote!(ReadOnly),
+        Role::ServerOnly => quote!(ServerOnly),
+    };
+    quote! {
+        #runtime::FieldSchema {
+            name: #name,
+            aliases: &[#(#aliases),*],
+            access: #runtime::Access::#access,
+            indexed: #indexed,
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! A model as the generated code needs it. That it can be built is the proof that the struct is one.
+
+use std::collections::BTreeMap;
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens as _, quote};
+use syn::{Data, DeriveInput, Fields, GenericParam, Ident, Visibility, ext::IdentExt as _, spanned::Spanned as _};
+
+use super::{serde_attributes, sync_attributes};
+use crate::{errors::Errors, runtime::Runtime, tokens};
+
+/// The longest name of a model, so that stores can derive names of tables and indexes from it.
+const NAME_LENGTH: usize = 48;
+
+/// A struct that is a model.
+pub(crate) struct Model {
+    pub(crate) runtime: Runtime,
+    pub(crate) ident: Ident,
+    pub(crate) name: String,
+    pub(crate) serde: serde_attributes::ContainerAttributes,
+    /// In their order; exactly one is the id.
+    pub(crate) fields: Vec<Field>,
+}
+
+/// A field of a model.
+pub(crate) struct Field {
+    pub(crate) ident: Ident,
+    pub(crate) visibility: Visibility,
+    /// Without `Self`, so that it can stand in another struct.
+    pub(crate) ty: TokenStream,
+    /// The name of its constant.
+    pub(crate) constant: Ident,
+    /// Its name in JSON.
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) indexed: bool,
+    pub(crate) serde: serde_attributes::FieldAttributes,
+}
+
+/// What a field is to clients and to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The row's id: clients see it, and may choose it when they create a row.
+    Id,
+    /// Clients see and set it.
+    Client,
+    /// Clients see it.
+    ReadOnly,
+    /// Clients do not know of it.
+    ServerOnly,
+    /// It is not stored at all.
+    Skipped,
+}
+
+impl Model {
+    /// The model that `input` is. If anything is reported to `errors`, what is returned is good for a stub only: it has
+    /// no fields where they are not named, and maybe no id.
+    pub(crate) fn of(input: &DeriveInput, errors: &mut Errors) -> Self {
+        let attributes = sync_attributes::StructAttributes::of(&input.attrs, errors);
+        let serde = serde_attributes::ContainerAttributes::of(&input.attrs, errors);
+        let name = name(&input.ident, attributes.name, errors);
+        check_generics(input, errors);
+
+        let this = input.ident.to_token_stream();
+        let case = serde.rename_all;
+        let fields: Vec<Field> = named_fields(input, errors)
+            .filter_map(|field| Field::of(field, &this, case, errors))
+            .collect();
+        let mut model = Self { runtime: attributes.runtime, ident: input.ident.clone(), name, serde, fields };
+        if matches!(&input.data, Data::Struct(data) if matches!(data.fields, Fields::Named(_))) {
+            model.find_id(errors);
+            model.check_names(errors);
+        }
+        model
+    }
+
+    /// The id; `None` in a stub only.
+    pub(crate) fn id(&self) -> Option<&Field> {
+        self.fields.iter().find(|field| field.role == Role::Id)
+    }
+
+    /// The one marked `#[sync(id)]`, else the one called `id`.
+    fn find_id(&mut self, errors: &mut Errors) {
+        let mut marked = self.fields.iter().filter(|field| field.role == Role::Id);
+        if marked.next().is_some() {
+            for other in marked {
+                errors.on(&other.ident, "a model has one id: remove `#[sync(id)]` from all fields but one");
+            }
+            return;
+        }
+        let Some(field) = self.fields.iter_mut().find(|field| field.ident.unraw() == "id") else {
+            let message = "a model needs an id: add a field `id: u64`, or mark the field that is the id with `#[sync(id)]`";
+            return errors.on(&self.ident, message);
+        };
+        match field.role {
+            Role::Client => field.make_id(errors),
+            role => errors.on(&field.ident, format!("the id cannot be {}: {}", role.adjective(), match role {
+                Role::Skipped => "remove `skip`, or mark another field with `#[sync(id)]`",
+                _ => "clients name rows by it; remove the attribute, or mark another field with `#[sync(id)]`",
+            })),
+        }
+    }
+
+    /// No two fields have one name on the wire, or one constant.
+    fn check_names(&self, errors: &mut Errors) {
+        let mut names: BTreeMap<String, &Ident> = BTreeMap::new();
+        let mut constants: BTreeMap<String, &Ident> = BTreeMap::new();
+        for field in self.fields.iter().filter(|field| field.role != Role::Skipped) {
+            let span = field.serde.rename.as_ref().map_or(field.ident.span(), syn::LitStr::span);
+            let aliases = field.serde.aliases.iter().map(|alias| (alias.value(), alias.span()));
+            for (name, span) in std::iter::once((field.name.clone(), span)).chain(aliases) {
+                if let Some(other) = names.insert(name.clone(), &field.ident) {
+                    let message = format!("`{other}` is called `{name}` in JSON, too: give one of them another name");
+                    errors.at(span, message);
+                }
+            }
+            if let Some(other) = constants.insert(field.constant.to_string(), &field.ident) {
+                let message = format!("the constant `{}` is that of the field `{other}`, too: rename one", field.constant);
+                errors.on(&field.ident, message);
+            }
+        }
+    }
+}
+
+impl Field {
+    fn of(
+        field: &syn::Field,
+        this: &TokenStream,
+        case: Option<super::case::Case>,
+        errors: &mut Errors,
+    ) -> Option<Self> {
+        let ident = field.ident.clone()?;
+        let sync = sync_attributes::FieldAttributes::of(&field.attrs, errors);
+        let serde = serde_attributes::FieldAttributes::of(&field.attrs, errors);
+        let own_name = ident.unraw().to_string();
+        let name = match (&serde.rename, case) {
+            (Some(name), _) => name.value(),
+            (None, Some(case)) => case.apply(&own_name),
+            (None, None) => own_name.clone(),
+        };
+        let mut result = Self {
+            constant: Ident::new(&own_name.to_uppercase(), ident.span()),
+            visibility: field.vis.clone(),
+            ty: tokens::without_self(&field.ty, this),
+            role: Role::of(&sync, &serde, errors),
+            indexed: sync.index.is_some(),
+            ident,
+            name,
+            serde,
+        };
+        if result.role == Role::Id {
+            result.make_id(errors);
+        }
+        Some(result)
+    }
+
+    /// Ids are compared as plain JSON, and every query may use them.
+    fn make_id(&mut self, errors: &mut Errors) {
+        self.role = Role::Id;
+        self.indexed = true;
+        if let Some(span) = self.serde.unlike_type {
+            errors.at(span, "an id is in JSON what its type says: remove this, or give the id a type of its own");
+        }
+    }
+}
+
+impl Role {
+    fn of(
+        sync: &sync_attributes::FieldAttributes,
+        serde: &serde_attributes::FieldAttributes,
+        errors: &mut Errors,
+    ) -> Self {
+        let words = [
+            (Self::Id, "id", sync.id),
+            (Self::ServerOnly, "server_only", sync.server_only),
+            (Self::ReadOnly, "read_only", sync.read_only),
+        ];
+        let mut given = words.into_iter().filter_map(|(role, word, span)| Some((role, word, span?)));
+        let first = given.next();
+        if serde.skip {
+            let index = sync.index.map(|span| ("index", span));
+            for (word, span) in first.iter().map(|(_, word, span)| (*word, *span)).chain(index) {
+                errors.at(span, format!("`{word}` has no meaning for a field that serde skips: remove it, or `skip`"));
+            }
+            return Self::Skipped;
+        }
+        let Some((role, word, _)) = first else { return Self::Client };
+        for (_, other, span) in given {
+            errors.at(span, match (word, other) {
+                ("server_only", _) => "`server_only` says already that clients do not set the field: remove `read_only`".to_owned(),
+                _ => format!("the id cannot be `{other}`: clients see it, and no update changes it; remove `{other}`"),
+            });
+        }
+        role
+    }
+
+    fn adjective(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "`read_only`",
+            Self::ServerOnly => "`server_only`",
+            Self::Skipped => "skipped",
+            Self::Id | Self::Client => "anything else",
+        }
+    }
+}
+
+fn name(ident: &Ident, given: Option<(String, Span)>, errors: &mut Errors) -> String {
+    let is_given = given.is_some();
+    let (name, span) = given.unwrap_or_else(|| (ident.unraw().to_string(), ident.span()));
+    let hint = if is_given { "" } else { "; give the model another one with `#[sync(name = \"...\")]`" };
+    let lower = name.to_ascii_lowercase();
+    let mut letters = name.chars();
+    if !letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        || !letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    {
+        errors.at(span, format!("a model's name is a letter followed by letters, digits and `_`, all ASCII{hint}"));
+    } else if name.len() > NAME_LENGTH {
+        errors.at(span, format!("a model's name has at most {NAME_LENGTH} characters, not {}{hint}", name.len()));
+    } else if let Some(prefix) = ["sqlite_", "sync_"].into_iter().find(|prefix| lower.starts_with(prefix)) {
+        errors.at(span, format!("a model's name cannot begin with `{prefix}`, which the stores use themselves{hint}"));
+    }
+    name
+}
+
+fn check_generics(input: &DeriveInput, errors: &mut Errors) {
+    for parameter in &input.generics.params {
+        match parameter {
+            GenericParam::Lifetime(_) => {
+                errors.on(parameter, "a model owns its values: write `String` and the like, without a lifetime");
+            }
+            GenericParam::Type(_) | GenericParam::Const(_) => {
+                errors.on(parameter, "a model is one type of rows, without parameters: write a struct for each");
+            }
+        }
+    }
+}
+
+fn named_fields<'a>(input: &'a DeriveInput, errors: &mut Errors) -> impl Iterator<Item = &'a syn::Field> + use<'a> {
+    const SHAPE: &str = "a model is a struct with named fields";
+    let fields = match &input.data {
+        Data::Struct(data) => match &data.fields {
+            Fields::Named(fields) => Some(&fields.named),
+            Fields::Unnamed(fields) => {
+                errors.on(fields, format!("{SHAPE}: write `{{ id: u64, ... }}` instead of `( ... )`"));
+                None
+            }
+            Fields::Unit => {
+                errors.on(&input.ident, format!("{SHAPE}: write `struct {} {{ id: u64, ... }}`", input.ident));
+                None
+            }
+        },
+        Data::Enum(data) => {
+            errors.at(data.enum_token.span(), format!("{SHAPE}, not an enum: use the enum as the type of a field"));
+            None
+        }
+        Data::Union(data) => {
+            errors.at(data.union_token.span(), format!("{SHAPE}, not a union"));
+            None
+        }
+    };
+    fields.into_iter().flatten()
+}
+
+/// The struct as text, for the schema's hash: it differs when what is stored may differ.
+pub(crate) fn signature(model: &Model) -> String {
+    let container = &model.serde.entries;
+    let fields = model.fields.iter().map(|Field { ident, ty, serde, .. }| {
+        let entries = &serde.entries;
+        quote!(#[#(#entries),*] #ident: #ty,)
+    });
+    tokens::text(quote!(#[#(#container),*] #(#fields)*))
+}

@@ -1,0 +1,106 @@
+//! Small changes to the user's own tokens, which keep their spans.
+
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use quote::ToTokens;
+
+/// `tokens` with `name` for `Self`, for code outside of the item itself.
+pub(crate) fn without_self(tokens: impl ToTokens, name: &TokenStream) -> TokenStream {
+    map(tokens.into_token_stream(), &|tree| match tree {
+        TokenTree::Ident(ident) if ident == "Self" => respanned(name.clone(), ident.span()),
+        tree => tree.into(),
+    })
+}
+
+/// `tokens` with every named lifetime but `'static` left to be inferred.
+pub(crate) fn without_lifetimes(tokens: TokenStream) -> TokenStream {
+    let mut trees = tokens.into_iter().peekable();
+    let mut result = TokenStream::new();
+    while let Some(tree) = trees.next() {
+        match tree {
+            TokenTree::Punct(quote) if quote.as_char() == '\'' => {
+                result.extend([TokenTree::Punct(quote)]);
+                if let Some(TokenTree::Ident(name)) = trees.next() {
+                    let name = if name == "static" { name } else { Ident::new("_", name.span()) };
+                    result.extend([TokenTree::Ident(name)]);
+                }
+            }
+            TokenTree::Group(group) => {
+                result.extend([TokenTree::Group(regroup(&group, without_lifetimes(group.stream())))]);
+            }
+            tree => result.extend([tree]),
+        }
+    }
+    result
+}
+
+/// The tokens one by one with a space between: the same text in every version of the compiler.
+pub(crate) fn text(tokens: impl ToTokens) -> String {
+    fn write(tokens: TokenStream, into: &mut Vec<String>) {
+        for tree in tokens {
+            let TokenTree::Group(group) = tree else {
+                into.push(tree.to_string());
+                continue;
+            };
+            let (open, close) = match group.delimiter() {
+                proc_macro2::Delimiter::Parenthesis => ("(", ")"),
+                proc_macro2::Delimiter::Brace => ("{", "}"),
+                proc_macro2::Delimiter::Bracket => ("[", "]"),
+                proc_macro2::Delimiter::None => {
+                    write(group.stream(), into);
+                    continue;
+                }
+            };
+            into.push(open.to_owned());
+            write(group.stream(), into);
+            into.push(close.to_owned());
+        }
+    }
+    let mut words = Vec::new();
+    write(tokens.into_token_stream(), &mut words);
+    words.join(" ")
+}
+
+fn map(tokens: TokenStream, f: &dyn Fn(TokenTree) -> TokenStream) -> TokenStream {
+    tokens
+        .into_iter()
+        .flat_map(|tree| match tree {
+            TokenTree::Group(group) => TokenTree::Group(regroup(&group, map(group.stream(), f))).into(),
+            tree => f(tree),
+        })
+        .collect()
+}
+
+fn regroup(group: &Group, stream: TokenStream) -> Group {
+    let mut new = Group::new(group.delimiter(), stream);
+    new.set_span(group.span());
+    new
+}
+
+fn respanned(tokens: TokenStream, span: Span) -> TokenStream {
+    tokens
+        .into_iter()
+        .map(|mut tree| {
+            tree.set_span(span);
+            tree
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use quote::quote;
+
+    use super::*;
+
+    #[test]
+    fn names_self() {
+        let tokens = without_self(quote!(Option<Box<Self>>), &quote!(super::Todo));
+        assert_eq!(text(tokens), "Option < Box < super : : Todo > >");
+    }
+
+    #[test]
+    fn infers_lifetimes() {
+        let tokens = without_lifetimes(quote!((&'a Todo, Cow<'static, str>)));
+        assert_eq!(tokens.to_string(), quote!((&'_ Todo, Cow<'static, str>)).to_string());
+    }
+}
