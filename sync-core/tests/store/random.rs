@@ -81,11 +81,7 @@ impl Run {
                     (self.memory.forget_clients(before).await, self.sqlite.forget_clients(before).await);
                 self.same(forgotten);
             }
-            _ => {
-                self.memory.close().await.unwrap();
-                self.sqlite.close().await.unwrap();
-                self.open().await;
-            }
+            _ => self.reopen().await,
         }
     }
 
@@ -104,9 +100,15 @@ impl Run {
         self.same((memory.map(|opened| opened.head), sqlite.map(|opened| opened.head)));
     }
 
+    async fn reopen(&mut self) {
+        self.memory.close().await.unwrap();
+        self.sqlite.close().await.unwrap();
+        self.open().await;
+    }
+
     /// Everything that can be read; the head is returned.
     async fn compare_everything(&mut self) -> u64 {
-        self.open().await;
+        self.reopen().await;
         for model in ["Todo", "Note", "Other"] {
             let both = (
                 self.memory.page(model, None, 10_000, usize::MAX).await,
