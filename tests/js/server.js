@@ -25,7 +25,7 @@ export class Server {
   clients = new Map();
   /** @type {Set<Connection>} */
   connections = new Set();
-  #lastId = 0;
+  lastId = 0;
 
   /**
    * @param {object} [options]
@@ -55,7 +55,7 @@ export class Server {
     const present = this.rows.get(model.id)?.row;
     if (method !== "create" && !present) return { code: "not_found", message: "there is no such row" };
     const row = method === "delete" ? { id: model.id } : { completed: false, ...present, ...model };
-    if (method === "create") row.id = this.#lastId += 1;
+    if (method === "create") row.id = this.lastId += 1;
     if (method !== "delete" && (typeof row.title !== "string" || row.title.trim() === "" || row.title.length > 200)) {
       const fault = row.title?.length > 200 ? "must be at most 200 characters" : "must not be empty";
       return { code: "invalid", message: `title: ${fault}`, fields: { title: fault } };
