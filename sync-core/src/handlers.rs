@@ -158,19 +158,19 @@ impl DeleteInput<'_> {
 
 /// What `read` returned.
 #[doc(hidden)]
-pub fn scope<M: SyncedModel>(filter: Filter<M>) -> Scope {
+pub fn scope<M>(filter: Filter<M>) -> Scope {
     Scope(filter.into_expr())
 }
 
 /// What `read_all` is given.
 #[doc(hidden)]
-pub fn query<M: SyncedModel>() -> Query<M> {
+pub fn query<M>() -> Query<M> {
     Query::new()
 }
 
 /// What `read_all` returned.
 #[doc(hidden)]
-pub fn shaped<M: SyncedModel>(query: Query<M>) -> ErasedQuery {
+pub fn shaped<M>(query: Query<M>) -> ErasedQuery {
     query.erase()
 }
 

@@ -26,7 +26,8 @@ impl<'a> ContextParameter<'a> for &'a Context {
     }
 }
 
-pub fn context_parameter<'a, P: ContextParameter<'a>>() -> fn(&'a Context) -> P {
+/// `M` is there so that all checks of parameters are called alike.
+pub fn context_parameter<'a, M, P: ContextParameter<'a>>() -> fn(&'a Context) -> P {
     P::from_context
 }
 
@@ -87,59 +88,89 @@ pub fn query_parameter<M, P: QueryParameter<M>>() -> fn(Query<M>) -> P {
     P::from_query
 }
 
-macro_rules! results {
-    ($($(#[$attribute:meta])* $result:ident, $function:ident, [$($model:ident)?], $value:ty;)*) => {$(
-        $(#[$attribute])*
-        pub trait $result$(<$model>)? {
-            fn into_result(self) -> Result<$value>;
-        }
-
-        #[diagnostic::do_not_recommend]
-        impl<$($model,)? E: Into<Error>> $result$(<$model>)? for Result<$value, E> {
-            fn into_result(self) -> Result<$value> {
-                self.map_err(Into::into)
-            }
-        }
-
-        pub fn $function<$($model,)? R: $result$(<$model>)?>() -> fn(R) -> Result<$value> {
-            R::into_result
-        }
-    )*};
+/// What `create` and `update` return.
+#[diagnostic::on_unimplemented(
+    message = "this handler must return `Result<{M}>`, not `{Self}`",
+    label = "write `Result<{M}>`",
+    note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
+)]
+pub trait RowResult<M> {
+    fn into_result(self) -> Result<M>;
 }
 
-results! {
-    /// What `create` and `update` return.
-    #[diagnostic::on_unimplemented(
-        message = "this handler must return `Result<{M}>`, not `{Self}`",
-        label = "write `Result<{M}>`",
-        note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
-    )]
-    RowResult, row_result, [M], M;
+#[diagnostic::do_not_recommend]
+impl<M, E: Into<Error>> RowResult<M> for Result<M, E> {
+    fn into_result(self) -> Result<M> {
+        self.map_err(Into::into)
+    }
+}
 
-    /// What `delete` returns.
-    #[diagnostic::on_unimplemented(
-        message = "`delete` must return `Result<()>`, not `{Self}`",
-        label = "write `Result<()>`",
-        note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
-    )]
-    UnitResult, unit_result, [], ();
+pub fn row_result<M, R: RowResult<M>>() -> fn(R) -> Result<M> {
+    R::into_result
+}
 
-    /// What `read` returns.
-    #[diagnostic::on_unimplemented(
-        message = "`read` must return `Result<Filter<{M}>>`, not `{Self}`",
-        label = "write `Result<Filter<{M}>>`",
-        note = "it says which rows the client may see: `Ok(Filter::all())` for every row",
-        note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
-    )]
-    FilterResult, filter_result, [M], Filter<M>;
+/// What `delete` returns.
+#[diagnostic::on_unimplemented(
+    message = "`delete` must return `Result<()>`, not `{Self}`",
+    label = "write `Result<()>`",
+    note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
+)]
+pub trait UnitResult {
+    fn into_result(self) -> Result<()>;
+}
 
-    /// What `read_all` returns.
-    #[diagnostic::on_unimplemented(
-        message = "`read_all` must return `Result<Query<{M}>>`, not `{Self}`",
-        label = "write `Result<Query<{M}>>`",
-        note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
-    )]
-    QueryResult, query_result, [M], Query<M>;
+#[diagnostic::do_not_recommend]
+impl<E: Into<Error>> UnitResult for Result<(), E> {
+    fn into_result(self) -> Result<()> {
+        self.map_err(Into::into)
+    }
+}
+
+pub fn unit_result<R: UnitResult>() -> fn(R) -> Result<()> {
+    R::into_result
+}
+
+/// What `read` returns.
+#[diagnostic::on_unimplemented(
+    message = "`read` must return `Result<Filter<{M}>>`, not `{Self}`",
+    label = "write `Result<Filter<{M}>>`",
+    note = "it says which rows the client may see: `Ok(Filter::all())` for every row",
+    note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
+)]
+pub trait FilterResult<M> {
+    fn into_result(self) -> Result<Filter<M>>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<M, E: Into<Error>> FilterResult<M> for Result<Filter<M>, E> {
+    fn into_result(self) -> Result<Filter<M>> {
+        self.map_err(Into::into)
+    }
+}
+
+pub fn filter_result<M, R: FilterResult<M>>() -> fn(R) -> Result<Filter<M>> {
+    R::into_result
+}
+
+/// What `read_all` returns.
+#[diagnostic::on_unimplemented(
+    message = "`read_all` must return `Result<Query<{M}>>`, not `{Self}`",
+    label = "write `Result<Query<{M}>>`",
+    note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
+)]
+pub trait QueryResult<M> {
+    fn into_result(self) -> Result<Query<M>>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<M, E: Into<Error>> QueryResult<M> for Result<Query<M>, E> {
+    fn into_result(self) -> Result<Query<M>> {
+        self.map_err(Into::into)
+    }
+}
+
+pub fn query_result<M, R: QueryResult<M>>() -> fn(R) -> Result<Query<M>> {
+    R::into_result
 }
 
 /// The future of a handler. That what comes out is `Send` is said here and not found out, so that a handler's future that

@@ -6,7 +6,7 @@ use quote::ToTokens;
 /// `tokens` with `name` for `Self`, for code outside of the item itself.
 pub(crate) fn without_self(tokens: impl ToTokens, name: &TokenStream) -> TokenStream {
     map(tokens.into_token_stream(), &|tree| match tree {
-        TokenTree::Ident(ident) if ident == "Self" => respanned(name.clone(), ident.span()),
+        TokenTree::Ident(ident) if ident == "Self" => at(ident.span(), name),
         tree => tree.into(),
     })
 }
@@ -31,6 +31,17 @@ pub(crate) fn without_lifetimes(tokens: TokenStream) -> TokenStream {
         }
     }
     result
+}
+
+/// `tokens`, all at `span`.
+pub(crate) fn at(span: Span, tokens: impl ToTokens) -> TokenStream {
+    let tokens = tokens.into_token_stream().into_iter();
+    tokens
+        .map(|mut tree| {
+            tree.set_span(span);
+            tree
+        })
+        .collect()
 }
 
 /// The tokens one by one with a space between: the same text in every version of the compiler.
@@ -74,16 +85,6 @@ fn regroup(group: &Group, stream: TokenStream) -> Group {
     let mut new = Group::new(group.delimiter(), stream);
     new.set_span(group.span());
     new
-}
-
-fn respanned(tokens: TokenStream, span: Span) -> TokenStream {
-    tokens
-        .into_iter()
-        .map(|mut tree| {
-            tree.set_span(span);
-            tree
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -39,7 +39,9 @@ impl Arguments {
                     result.crud = true;
                 }
                 ("crate", Meta::NameValue(value)) => result.runtime = Runtime::from_attribute(value, errors),
-                ("crate", _) => errors.on(&meta, "write the path of the crate as a string: `crate = \"::sync_core\"`"),
+                ("crate", _) => {
+                    errors.on(&meta, "write the path of the crate as a string: `crate = \"::sync_core\"`")
+                }
                 _ => unknown(&meta, errors),
             }
             seen.push(name);
@@ -51,8 +53,11 @@ impl Arguments {
 fn unknown(meta: &Meta, errors: &mut Errors) {
     let name = tokens::text(meta.path());
     let list = suggest::list(&KNOWN, "and");
-    errors.on(meta.path(), match suggest::nearest(&name, &KNOWN) {
-        Some(near) => format!("unknown argument `{name}`: did you mean `{near}`? Known here: {list}"),
-        None => format!("unknown argument `{name}`; known here: {list}"),
-    });
+    errors.on(
+        meta.path(),
+        match suggest::nearest(&name, &KNOWN) {
+            Some(near) => format!("unknown argument `{name}`: did you mean `{near}`? Known here: {list}"),
+            None => format!("unknown argument `{name}`; known here: {list}"),
+        },
+    );
 }

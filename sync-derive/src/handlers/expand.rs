@@ -1,16 +1,18 @@
 //! The table of handlers, and the checks of their types.
 
-use proc_macro2::{Ident, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{quote, quote_spanned};
 
 use super::ir::{Handler, Handlers, Kind, Stranger};
+use crate::tokens;
 
 /// The registration of handlers that are right.
 pub(crate) fn table(handlers: &Handlers) -> TokenStream {
     let Handlers { runtime, model, cfgs, .. } = handlers;
     let entries = handlers.handlers.iter().map(|handler| entry(handlers, handler));
     // Named once each, they leave nothing to the base.
-    let is_complete = handlers.handlers.len() == 5 && handlers.handlers.iter().all(|handler| handler.cfgs.is_empty());
+    let is_complete =
+        handlers.handlers.len() == 5 && handlers.handlers.iter().all(|handler| handler.cfgs.is_empty());
     let base = match (is_complete, handlers.crud) {
         (true, _) => quote!(),
         (false, true) => quote!(..#runtime::HandlerTable::plain::<#model>()),
@@ -51,66 +53,56 @@ pub(crate) fn checks(handlers: &Handlers) -> TokenStream {
 /// The entry of one handler: it decodes, calls the user's function and encodes. The types that the user wrote go through
 /// traits, which report those that are wrong.
 fn entry(handlers: &Handlers, handler: &Handler) -> TokenStream {
-    let Handlers { runtime, model, .. } = handlers;
     let Handler { kind, cfgs, ident, parameters, output } = handler;
-    let name = format_ident!("{}", kind.name());
-    let mut arguments = parameters.iter().zip(given(*kind)).map(|(ty, (check, value))| match check {
-        "context_parameter" => quote!(#runtime::context_parameter::<#ty>()(#value)),
-        _ => {
-            let check = Ident::new(check, proc_macro2::Span::call_site());
-            quote!(#runtime::#check::<#model, #ty>()(#value))
-        }
+    // All of it on the function's name: a future that is not `Send` is reported there, and once.
+    let span = ident.span();
+    let (runtime, model) = (tokens::at(span, &handlers.runtime), &handlers.model);
+    let name = Ident::new(kind.name(), span);
+    let arguments = parameters.iter().zip(given(*kind, span)).map(|(ty, (check, value))| {
+        let check = Ident::new(check, span);
+        quote_spanned!(span=> #runtime::#check::<#model, #ty>()(#value))
     });
-    let arguments: Vec<_> = arguments.by_ref().collect();
-    let call = quote_spanned!(ident.span()=> <#model>::#ident(#(#arguments),*));
-    let call = quote!(#runtime::send(#call).await);
-    match kind {
-        Kind::Create => quote! {
-            #(#cfgs)*
-            #name: ::core::option::Option::Some(|context, input| #runtime::Box::pin(async move {
-                let draft = input.draft::<#model>()?;
-                input.row::<#model>(&#runtime::row_result::<#model, #output>()(#call)?)
-            }))
+    let call = quote_spanned!(span=> #runtime::send(<#model>::#ident(#(#arguments),*)).await);
+    let parameters = match kind {
+        Kind::Create | Kind::Update | Kind::Delete => quote_spanned!(span=> context, input),
+        Kind::Read | Kind::ReadAll => quote_spanned!(span=> context),
+    };
+    let body = match kind {
+        Kind::Create => quote_spanned! {span=>
+            let draft = input.draft::<#model>()?;
+            input.row::<#model>(&#runtime::row_result::<#model, #output>()(#call)?)
         },
-        Kind::Update => quote! {
-            #(#cfgs)*
-            #name: ::core::option::Option::Some(|context, input| #runtime::Box::pin(async move {
-                let (current, next) = input.rows::<#model>()?;
-                input.row::<#model>(&#runtime::row_result::<#model, #output>()(#call)?)
-            }))
+        Kind::Update => quote_spanned! {span=>
+            let (current, next) = input.rows::<#model>()?;
+            input.row::<#model>(&#runtime::row_result::<#model, #output>()(#call)?)
         },
-        Kind::Delete => quote! {
-            #(#cfgs)*
-            #name: ::core::option::Option::Some(|context, input| #runtime::Box::pin(async move {
-                let current = input.current::<#model>()?;
-                #runtime::unit_result::<#output>()(#call)
-            }))
+        Kind::Delete => quote_spanned! {span=>
+            let current = input.current::<#model>()?;
+            #runtime::unit_result::<#output>()(#call)
         },
-        Kind::Read => quote! {
-            #(#cfgs)*
-            #name: ::core::option::Option::Some(|context| #runtime::Box::pin(async move {
-                #runtime::filter_result::<#model, #output>()(#call).map(#runtime::scope::<#model>)
-            }))
+        Kind::Read => quote_spanned! {span=>
+            #runtime::filter_result::<#model, #output>()(#call).map(#runtime::scope)
         },
-        Kind::ReadAll => quote! {
-            #(#cfgs)*
-            #name: ::core::option::Option::Some(|context| #runtime::Box::pin(async move {
-                let query = #runtime::query::<#model>();
-                #runtime::query_result::<#model, #output>()(#call).map(#runtime::shaped::<#model>)
-            }))
+        Kind::ReadAll => quote_spanned! {span=>
+            let query = #runtime::query::<#model>();
+            #runtime::query_result::<#model, #output>()(#call).map(#runtime::shaped)
         },
+    };
+    quote_spanned! {span=>
+        #(#cfgs)*
+        #name: ::core::option::Option::Some(|#parameters| #runtime::Box::pin(async move { #body }))
     }
 }
 
 /// What each parameter is given, and what checks its type.
-fn given(kind: Kind) -> Vec<(&'static str, TokenStream)> {
-    let context = ("context_parameter", quote!(context));
-    let current = ("current_parameter", quote!(&current));
+fn given(kind: Kind, span: Span) -> Vec<(&'static str, TokenStream)> {
+    let context = ("context_parameter", quote_spanned!(span=> context));
+    let current = ("current_parameter", quote_spanned!(span=> &current));
     match kind {
-        Kind::Create => vec![context, ("row_parameter", quote!(draft))],
-        Kind::Update => vec![context, current, ("row_parameter", quote!(next))],
+        Kind::Create => vec![context, ("row_parameter", quote_spanned!(span=> draft))],
+        Kind::Update => vec![context, current, ("row_parameter", quote_spanned!(span=> next))],
         Kind::Delete => vec![context, current],
         Kind::Read => vec![context],
-        Kind::ReadAll => vec![context, ("query_parameter", quote!(query))],
+        Kind::ReadAll => vec![context, ("query_parameter", quote_spanned!(span=> query))],
     }
 }

@@ -4,8 +4,8 @@
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
 use syn::{
-    Attribute, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemImpl, ReturnType, Signature, ext::IdentExt as _,
-    spanned::Spanned as _,
+    Attribute, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemImpl, ReturnType, Signature,
+    ext::IdentExt as _, spanned::Spanned as _,
 };
 
 use super::arguments::Arguments;
@@ -59,7 +59,10 @@ impl Handlers {
         let Arguments { crud, runtime } = arguments;
         if let Some((path, _)) = &item.trait_ {
             let ty = tokens::text(&item.self_ty);
-            errors.on(path, format!("`#[sync_handlers]` goes on the model's own impl: write `impl {ty} {{ ... }}`"));
+            errors.on(
+                path,
+                format!("`#[sync_handlers]` goes on the model's own impl: write `impl {ty} {{ ... }}`"),
+            );
         }
         for parameter in &item.generics.params {
             errors.on(parameter, "a model has no parameters: write an impl without them, for one type");
@@ -97,9 +100,13 @@ impl Handlers {
             return;
         };
         let handler = Handler::of(kind, function, &self.model, errors);
-        let is_twin = |other: &&Handler| other.kind == kind && (other.cfgs.is_empty() || handler.cfgs.is_empty());
+        let is_twin =
+            |other: &&Handler| other.kind == kind && (other.cfgs.is_empty() || handler.cfgs.is_empty());
         if self.handlers.iter().any(|other| is_twin(&other)) {
-            errors.on(&handler.ident, format!("`{}` is written twice: a model has one handler of each name", kind.name()));
+            errors.on(
+                &handler.ident,
+                format!("`{}` is written twice: a model has one handler of each name", kind.name()),
+            );
         }
         self.handlers.push(handler);
     }
@@ -163,16 +170,15 @@ impl Stranger {
         }
         let name = signature.ident.unraw().to_string();
         let meant = match suggest::nearest(&name, &Kind::NAMES) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("handlers are called {}", suggest::list(&Kind::NAMES, "or")),
+            Some(near) => format!("did you mean `{near}`? A helper"),
+            None => format!("handlers are called {}; a helper", suggest::list(&Kind::NAMES, "or")),
         };
         Some(Self {
             ident: signature.ident.clone(),
             cfgs: cfgs(&function.attrs),
             first_parameter: tokens::without_lifetimes(tokens::without_self(first, model)),
             message: format!(
-                "`{name}` takes a `&Context` like a handler, but no handler has that name: {meant} \
-                 A helper goes in an impl without `#[sync_handlers]`"
+                "`{name}` takes a `&Context` but is no handler: {meant} goes in an impl without `#[sync_handlers]`"
             ),
         })
     }
@@ -239,7 +245,10 @@ impl Kind {
             );
             return errors.on(signature.fn_token, message);
         }
-        if signature.constness.is_some() || signature.abi.is_some() || !matches!(signature.safety, syn::Safety::Default) {
+        if signature.constness.is_some()
+            || signature.abi.is_some()
+            || !matches!(signature.safety, syn::Safety::Default)
+        {
             errors.on(&signature.ident, format!("a handler is a plain function: write `{right}`"));
         }
         for parameter in &signature.generics.params {
@@ -248,12 +257,16 @@ impl Kind {
             }
         }
         if let Some(receiver) = signature.receiver() {
-            let message = format!("a handler has no `self`, since it is asked before there is a row: write `{right}`");
+            let message =
+                format!("a handler has no `self`, since it is asked before there is a row: write `{right}`");
             return errors.on(receiver, message);
         }
         self.check_parameters(signature, model, errors);
         if matches!(signature.output, ReturnType::Default) {
-            errors.on(&signature.ident, format!("`{name}` must return `{}`: write `{right}`", self.output(model)));
+            errors.on(
+                &signature.ident,
+                format!("`{name}` must return `{}`: write `{right}`", self.output(model)),
+            );
         }
     }
 
@@ -266,14 +279,14 @@ impl Kind {
         }
         let expected = self.parameters(model);
         let given = signature.inputs.len();
-        let count = |count| if count == 1 { "1 parameter".to_owned() } else { format!("{count} parameters") };
-        if let Some(extra) = signature.inputs.iter().nth(expected.len()) {
-            let message = format!("`{name}` takes {}, not {given}: write `{right}`", count(expected.len()));
-            errors.on(extra, message);
-        } else if given < expected.len() {
-            let missing = expected[given..].join("`, `");
-            let message = format!("`{name}` takes {}, not {given}: `{missing}` is missing", count(expected.len()));
-            errors.on(&signature.ident, message);
+        if given != expected.len() {
+            let s = if expected.len() == 1 { "" } else { "s" };
+            let message =
+                format!("`{name}` takes {} parameter{s}, not {given}: write `{right}`", expected.len());
+            match signature.inputs.iter().nth(expected.len()) {
+                Some(extra) => errors.on(extra, message),
+                None => errors.on(&signature.ident, message),
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The typed constants of a model's fields.
 
+use std::collections::BTreeSet;
+
 use proc_macro2::TokenStream;
 use quote::quote;
 
@@ -9,7 +11,9 @@ use super::ir::{Field, Model, Role};
 pub(crate) fn all(model: &Model) -> TokenStream {
     let ident = &model.ident;
     let fields = model.fields.iter().filter(|field| field.role != Role::Skipped);
-    let constants = fields.map(|field| constant(model, field));
+    // In a stub, two fields may have one.
+    let mut names = BTreeSet::new();
+    let constants = fields.filter(|field| names.insert(&field.constant)).map(|field| constant(model, field));
     quote! {
         #[automatically_derived]
         #[allow(dead_code, unreachable_pub)]
@@ -37,7 +41,9 @@ fn encoder(model: &Model, field: &Field) -> TokenStream {
     let (runtime, ty) = (&model.runtime, &field.ty);
     let encoder = match &field.serde.serialize_with {
         None => quote!(#runtime::encode_plain),
-        Some(function) => quote!(|value: &#ty| #runtime::encoded(#function(value, #runtime::ValueSerializer))),
+        Some(function) => {
+            quote!(|value: &#ty| #runtime::encoded(#function(value, #runtime::ValueSerializer)))
+        }
     };
     match &field.serde.skip_if {
         None => encoder,

@@ -31,7 +31,8 @@ impl Copies {
 }
 
 fn wire(model: &Model) -> TokenStream {
-    const KEPT: [&str; 6] = ["rename", "skip", "skip_serializing", "skip_serializing_if", "serialize_with", "with"];
+    const KEPT: [&str; 6] =
+        ["rename", "skip", "skip_serializing", "skip_serializing_if", "serialize_with", "with"];
     let runtime = &model.runtime;
     let (remote, serde) = (remote(model), runtime.text("serde"));
     let container = keep(&model.serde.entries, &["rename_all"]);

@@ -28,8 +28,9 @@ pub(crate) fn model(model: &Model) -> TokenStream {
     }
 }
 
-/// What stands for a model that has mistakes, so that the code around it compiles.
-pub(crate) fn stub(model: &Model) -> TokenStream {
+/// What stands for a model that has mistakes, so that the code around it compiles; without the trait where the struct
+/// lacks what that needs.
+pub(crate) fn stub(model: &Model, with_trait: bool) -> TokenStream {
     let serialize = quote!({
         let _ = serializer;
         loop {}
@@ -39,7 +40,7 @@ pub(crate) fn stub(model: &Model) -> TokenStream {
         loop {}
     });
     let methods = Methods { serialize: Some(serialize), deserialize };
-    let implementation = implementation(model, &methods);
+    let implementation = with_trait.then(|| implementation(model, &methods));
     let constants = constants::all(model);
     quote! {
         const _: () = {
@@ -67,8 +68,10 @@ fn implementation(model: &Model, methods: &Methods) -> TokenStream {
     };
     let kept = |role| matches!(role, Role::Id | Role::ReadOnly | Role::ServerOnly);
     let kept = model.fields.iter().filter(|field| kept(field.role));
-    let keep = kept.map(|Field { ident, .. }| quote!(self.#ident = ::core::clone::Clone::clone(&current.#ident);));
-    let fields = model.fields.iter().filter(|field| field.role != Role::Skipped).map(|field| schema(model, field));
+    let keep =
+        kept.map(|Field { ident, .. }| quote!(self.#ident = ::core::clone::Clone::clone(&current.#ident);));
+    let fields =
+        model.fields.iter().filter(|field| field.role != Role::Skipped).map(|field| schema(model, field));
     let signature = signature(model);
     let serialize = methods.serialize.as_ref().map(|body| {
         quote! {
@@ -91,10 +94,10 @@ fn implementation(model: &Model, methods: &Methods) -> TokenStream {
                 fields: &[#(#fields),*],
                 signature: #signature,
             };
-            fn __id(&self) -> &Self::Id {
+            fn __id(&self) -> &#id_type {
                 #get_id
             }
-            fn __set_id(&mut self, id: Self::Id) {
+            fn __set_id(&mut self, id: #id_type) {
                 #set_id;
             }
             #serialize

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens as _, quote};
-use syn::{Data, DeriveInput, Fields, GenericParam, Ident, Visibility, ext::IdentExt as _, spanned::Spanned as _};
+use syn::{
+    Data, DeriveInput, Fields, GenericParam, Ident, Visibility, ext::IdentExt as _, spanned::Spanned as _,
+};
 
-use super::{serde_attributes, sync_attributes};
+use super::{case::Case, serde_attributes, sync_attributes};
 use crate::{errors::Errors, runtime::Runtime, tokens};
 
 /// The longest name of a model, so that stores can derive names of tables and indexes from it.
@@ -63,42 +65,26 @@ impl Model {
 
         let this = input.ident.to_token_stream();
         let case = serde.rename_all;
-        let fields: Vec<Field> = named_fields(input, errors)
-            .filter_map(|field| Field::of(field, &this, case, errors))
+        let fields: Vec<_> = named_fields(input, errors)
+            .map(|field| (field, sync_attributes::FieldAttributes::of(&field.attrs, errors)))
             .collect();
-        let mut model = Self { runtime: attributes.runtime, ident: input.ident.clone(), name, serde, fields };
-        if matches!(&input.data, Data::Struct(data) if matches!(data.fields, Fields::Named(_))) {
-            model.find_id(errors);
-            model.check_names(errors);
-        }
+        let has_names = matches!(&input.data, Data::Struct(data) if matches!(data.fields, Fields::Named(_)));
+        let id = if has_names { find_id(&fields, &input.ident, errors) } else { None };
+        let fields = fields
+            .iter()
+            .enumerate()
+            .filter_map(|(index, (field, sync))| {
+                Field::of(field, sync, id == Some(index), &this, case, errors)
+            })
+            .collect();
+        let model = Self { runtime: attributes.runtime, ident: input.ident.clone(), name, serde, fields };
+        model.check_names(errors);
         model
     }
 
     /// The id; `None` in a stub only.
     pub(crate) fn id(&self) -> Option<&Field> {
         self.fields.iter().find(|field| field.role == Role::Id)
-    }
-
-    /// The one marked `#[sync(id)]`, else the one called `id`.
-    fn find_id(&mut self, errors: &mut Errors) {
-        let mut marked = self.fields.iter().filter(|field| field.role == Role::Id);
-        if marked.next().is_some() {
-            for other in marked {
-                errors.on(&other.ident, "a model has one id: remove `#[sync(id)]` from all fields but one");
-            }
-            return;
-        }
-        let Some(field) = self.fields.iter_mut().find(|field| field.ident.unraw() == "id") else {
-            let message = "a model needs an id: add a field `id: u64`, or mark the field that is the id with `#[sync(id)]`";
-            return errors.on(&self.ident, message);
-        };
-        match field.role {
-            Role::Client => field.make_id(errors),
-            role => errors.on(&field.ident, format!("the id cannot be {}: {}", role.adjective(), match role {
-                Role::Skipped => "remove `skip`, or mark another field with `#[sync(id)]`",
-                _ => "clients name rows by it; remove the attribute, or mark another field with `#[sync(id)]`",
-            })),
-        }
     }
 
     /// No two fields have one name on the wire, or one constant.
@@ -110,12 +96,17 @@ impl Model {
             let aliases = field.serde.aliases.iter().map(|alias| (alias.value(), alias.span()));
             for (name, span) in std::iter::once((field.name.clone(), span)).chain(aliases) {
                 if let Some(other) = names.insert(name.clone(), &field.ident) {
-                    let message = format!("`{other}` is called `{name}` in JSON, too: give one of them another name");
+                    let message = format!(
+                        "`{other}` is called `{name}` in JSON, too: give one of the two another name"
+                    );
                     errors.at(span, message);
                 }
             }
             if let Some(other) = constants.insert(field.constant.to_string(), &field.ident) {
-                let message = format!("the constant `{}` is that of the field `{other}`, too: rename one", field.constant);
+                let message = format!(
+                    "the constant `{}` is that of the field `{other}`, too: rename one",
+                    field.constant
+                );
                 errors.on(&field.ident, message);
             }
         }
@@ -125,12 +116,13 @@ impl Model {
 impl Field {
     fn of(
         field: &syn::Field,
+        sync: &sync_attributes::FieldAttributes,
+        is_id: bool,
         this: &TokenStream,
-        case: Option<super::case::Case>,
+        case: Option<Case>,
         errors: &mut Errors,
     ) -> Option<Self> {
         let ident = field.ident.clone()?;
-        let sync = sync_attributes::FieldAttributes::of(&field.attrs, errors);
         let serde = serde_attributes::FieldAttributes::of(&field.attrs, errors);
         let own_name = ident.unraw().to_string();
         let name = match (&serde.rename, case) {
@@ -138,70 +130,101 @@ impl Field {
             (None, Some(case)) => case.apply(&own_name),
             (None, None) => own_name.clone(),
         };
-        let mut result = Self {
+        if let (true, Some(span)) = (is_id, serde.unlike_type) {
+            errors.at(
+                span,
+                "an id is written to JSON as its type is, since rows are found by it: remove this, or give the id a type of \
+                 its own",
+            );
+        }
+        Some(Self {
             constant: Ident::new(&own_name.to_uppercase(), ident.span()),
             visibility: field.vis.clone(),
             ty: tokens::without_self(&field.ty, this),
-            role: Role::of(&sync, &serde, errors),
-            indexed: sync.index.is_some(),
+            role: Role::of(is_id, &ident, sync, &serde, errors),
+            indexed: is_id || sync.index.is_some(),
             ident,
             name,
             serde,
-        };
-        if result.role == Role::Id {
-            result.make_id(errors);
-        }
-        Some(result)
-    }
-
-    /// Ids are compared as plain JSON, and every query may use them.
-    fn make_id(&mut self, errors: &mut Errors) {
-        self.role = Role::Id;
-        self.indexed = true;
-        if let Some(span) = self.serde.unlike_type {
-            errors.at(span, "an id is in JSON what its type says: remove this, or give the id a type of its own");
-        }
+        })
     }
 }
 
 impl Role {
     fn of(
+        is_id: bool,
+        ident: &Ident,
         sync: &sync_attributes::FieldAttributes,
         serde: &serde_attributes::FieldAttributes,
         errors: &mut Errors,
     ) -> Self {
-        let words = [
-            (Self::Id, "id", sync.id),
-            (Self::ServerOnly, "server_only", sync.server_only),
-            (Self::ReadOnly, "read_only", sync.read_only),
-        ];
-        let mut given = words.into_iter().filter_map(|(role, word, span)| Some((role, word, span?)));
-        let first = given.next();
+        let access = [("server_only", sync.server_only), ("read_only", sync.read_only)];
+        let access = access.into_iter().filter_map(|(word, span)| Some((word, span?)));
+        if is_id {
+            if serde.skip {
+                errors.on(
+                    ident,
+                    "the id cannot be skipped: remove `skip`, or mark another field with `#[sync(id)]`",
+                );
+            }
+            for (word, span) in access {
+                let why = "clients name rows by it, and no update changes it";
+                errors.at(
+                    span,
+                    format!(
+                        "the id cannot be `{word}`: {why}; remove `{word}`, or mark another field as the id"
+                    ),
+                );
+            }
+            return Self::Id;
+        }
         if serde.skip {
             let index = sync.index.map(|span| ("index", span));
-            for (word, span) in first.iter().map(|(_, word, span)| (*word, *span)).chain(index) {
-                errors.at(span, format!("`{word}` has no meaning for a field that serde skips: remove it, or `skip`"));
+            for (word, span) in access.chain(index) {
+                errors.at(
+                    span,
+                    format!("`{word}` has no meaning for a field that serde skips: remove it, or `skip`"),
+                );
             }
             return Self::Skipped;
         }
-        let Some((role, word, _)) = first else { return Self::Client };
-        for (_, other, span) in given {
-            errors.at(span, match (word, other) {
-                ("server_only", _) => "`server_only` says already that clients do not set the field: remove `read_only`".to_owned(),
-                _ => format!("the id cannot be `{other}`: clients see it, and no update changes it; remove `{other}`"),
-            });
+        match (sync.server_only, sync.read_only) {
+            (None, None) => Self::Client,
+            (None, Some(_)) => Self::ReadOnly,
+            (Some(_), None) => Self::ServerOnly,
+            (Some(_), Some(span)) => {
+                let message =
+                    "`server_only` says already that clients do not set the field: remove `read_only`";
+                errors.at(span, message);
+                Self::ServerOnly
+            }
         }
-        role
     }
+}
 
-    fn adjective(self) -> &'static str {
-        match self {
-            Self::ReadOnly => "`read_only`",
-            Self::ServerOnly => "`server_only`",
-            Self::Skipped => "skipped",
-            Self::Id | Self::Client => "anything else",
+/// The place of the field that is marked `#[sync(id)]`, else of the one called `id`.
+fn find_id(
+    fields: &[(&syn::Field, sync_attributes::FieldAttributes)],
+    model: &Ident,
+    errors: &mut Errors,
+) -> Option<usize> {
+    let mut marked = fields.iter().enumerate().filter_map(|(index, (_, sync))| Some((index, sync.id?)));
+    if let Some((first, _)) = marked.next() {
+        for (_, span) in marked {
+            errors.at(span, "a model has one id: remove `#[sync(id)]` from all fields but one");
         }
+        return Some(first);
     }
+    let called_id =
+        |(field, _): &(&syn::Field, _)| field.ident.as_ref().is_some_and(|ident| ident.unraw() == "id");
+    let found = fields.iter().position(called_id);
+    if found.is_none() {
+        errors.on(
+            model,
+            "a model needs an id: add a field `id: u64`, or mark the field that is the id with `#[sync(id)]`",
+        );
+    }
+    found
 }
 
 fn name(ident: &Ident, given: Option<(String, Span)>, errors: &mut Errors) -> String {
@@ -213,11 +236,20 @@ fn name(ident: &Ident, given: Option<(String, Span)>, errors: &mut Errors) -> St
     if !letters.next().is_some_and(|first| first.is_ascii_alphabetic())
         || !letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
     {
-        errors.at(span, format!("a model's name is a letter followed by letters, digits and `_`, all ASCII{hint}"));
+        errors.at(
+            span,
+            format!("a model's name is a letter followed by letters, digits and `_`, all ASCII{hint}"),
+        );
     } else if name.len() > NAME_LENGTH {
-        errors.at(span, format!("a model's name has at most {NAME_LENGTH} characters, not {}{hint}", name.len()));
+        errors.at(
+            span,
+            format!("a model's name has at most {NAME_LENGTH} characters, not {}{hint}", name.len()),
+        );
     } else if let Some(prefix) = ["sqlite_", "sync_"].into_iter().find(|prefix| lower.starts_with(prefix)) {
-        errors.at(span, format!("a model's name cannot begin with `{prefix}`, which the stores use themselves{hint}"));
+        errors.at(
+            span,
+            format!("a model's name cannot begin with `{prefix}`, which the stores use themselves{hint}"),
+        );
     }
     name
 }
@@ -226,16 +258,25 @@ fn check_generics(input: &DeriveInput, errors: &mut Errors) {
     for parameter in &input.generics.params {
         match parameter {
             GenericParam::Lifetime(_) => {
-                errors.on(parameter, "a model owns its values: write `String` and the like, without a lifetime");
+                errors.on(
+                    parameter,
+                    "a model owns its values: write `String` and the like, without a lifetime",
+                );
             }
             GenericParam::Type(_) | GenericParam::Const(_) => {
-                errors.on(parameter, "a model is one type of rows, without parameters: write a struct for each");
+                errors.on(
+                    parameter,
+                    "a model is one type of rows, without parameters: write a struct for each",
+                );
             }
         }
     }
 }
 
-fn named_fields<'a>(input: &'a DeriveInput, errors: &mut Errors) -> impl Iterator<Item = &'a syn::Field> + use<'a> {
+fn named_fields<'a>(
+    input: &'a DeriveInput,
+    errors: &mut Errors,
+) -> impl Iterator<Item = &'a syn::Field> + use<'a> {
     const SHAPE: &str = "a model is a struct with named fields";
     let fields = match &input.data {
         Data::Struct(data) => match &data.fields {
@@ -245,12 +286,16 @@ fn named_fields<'a>(input: &'a DeriveInput, errors: &mut Errors) -> impl Iterato
                 None
             }
             Fields::Unit => {
-                errors.on(&input.ident, format!("{SHAPE}: write `struct {} {{ id: u64, ... }}`", input.ident));
+                errors
+                    .on(&input.ident, format!("{SHAPE}: write `struct {} {{ id: u64, ... }}`", input.ident));
                 None
             }
         },
         Data::Enum(data) => {
-            errors.at(data.enum_token.span(), format!("{SHAPE}, not an enum: use the enum as the type of a field"));
+            errors.at(
+                data.enum_token.span(),
+                format!("{SHAPE}, not an enum: use the enum as the type of a field"),
+            );
             None
         }
         Data::Union(data) => {

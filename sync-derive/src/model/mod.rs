@@ -10,7 +10,7 @@ mod sync_attributes;
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::DeriveInput;
+use syn::{Data, DeriveInput};
 
 use self::ir::Model;
 use crate::errors::Errors;
@@ -27,7 +27,14 @@ pub(crate) fn derive(input: TokenStream) -> TokenStream {
         return expand::model(&model);
     }
     // With a stub, the rest of the user's crate has no errors that follow from these.
-    let is_possible = input.generics.params.is_empty() && !matches!(input.data, syn::Data::Union(_));
-    let stub = is_possible.then(|| expand::stub(&model));
+    let stub = input.generics.params.is_empty().then(|| expand::stub(&model, has_serde(&input)));
     quote!(#errors #stub)
+}
+
+/// Whether serde's own derives can have worked.
+fn has_serde(input: &DeriveInput) -> bool {
+    let refused = ["remote", "untagged"];
+    let entries = serde_attributes::entries(&input.attrs);
+    !matches!(input.data, Data::Union(_))
+        && !entries.iter().any(|entry| refused.contains(&serde_attributes::word(entry).as_str()))
 }

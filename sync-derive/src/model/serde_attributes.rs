@@ -4,7 +4,8 @@
 
 use proc_macro2::Span;
 use syn::{
-    Attribute, Expr, Ident, LitStr, Meta, MetaNameValue, Path, Token, punctuated::Punctuated, spanned::Spanned as _,
+    Attribute, Expr, Ident, LitStr, Meta, MetaNameValue, Path, Token, punctuated::Punctuated,
+    spanned::Spanned as _,
 };
 
 use super::case::Case;
@@ -27,10 +28,19 @@ impl ContainerAttributes {
             match word.as_str() {
                 "rename_all" => result.rename_all = both_ways(entry, errors).as_ref().and_then(Case::of),
                 "default" => result.has_default = true,
-                "tag" | "content" | "untagged" => refuse(entry, &word, "a row is a plain JSON object of its fields", errors),
-                "transparent" => refuse(entry, &word, "a row is a JSON object of its fields, the id among them", errors),
+                "tag" | "content" | "untagged" => {
+                    refuse(entry, &word, "a row is a plain JSON object of its fields", errors)
+                }
+                "transparent" => {
+                    refuse(entry, &word, "a row is a JSON object of its fields, the id among them", errors)
+                }
                 "from" | "try_from" | "into" | "remote" => {
-                    refuse(entry, &word, "what a client may see and send is told by the struct's own fields", errors);
+                    refuse(
+                        entry,
+                        &word,
+                        "what a client may see and send is told by the struct's own fields",
+                        errors,
+                    );
                 }
                 _ => {}
             }
@@ -112,11 +122,14 @@ pub(crate) fn word(entry: &Meta) -> String {
     entry.path().get_ident().map(Ident::to_string).unwrap_or_default()
 }
 
-fn entries(attributes: &[Attribute]) -> Vec<Meta> {
+/// What stands in all `#[serde(...)]`.
+pub(crate) fn entries(attributes: &[Attribute]) -> Vec<Meta> {
     attributes
         .iter()
         .filter(|attribute| attribute.path().is_ident("serde"))
-        .filter_map(|attribute| attribute.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok())
+        .filter_map(|attribute| {
+            attribute.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok()
+        })
         .flatten()
         .collect()
 }
@@ -129,7 +142,8 @@ fn refuse(entry: &Meta, word: &str, why: &str, errors: &mut Errors) {
 fn both_ways(entry: &Meta, errors: &mut Errors) -> Option<LitStr> {
     let Meta::List(list) = entry else { return text(entry) };
     let ways = list.parse_args_with(Punctuated::<MetaNameValue, Token![,]>::parse_terminated).ok()?;
-    let way = |name| ways.iter().find(|way| way.path.is_ident(name)).and_then(|way| string(&way.value).cloned());
+    let way =
+        |name| ways.iter().find(|way| way.path.is_ident(name)).and_then(|way| string(&way.value).cloned());
     match (way("serialize"), way("deserialize")) {
         (Some(one), Some(other)) if one.value() == other.value() => Some(one),
         (None, None) => None,

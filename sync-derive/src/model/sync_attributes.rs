@@ -28,7 +28,9 @@ impl StructAttributes {
                 ("name", Meta::NameValue(value)) => result.name = model_name(value, errors),
                 ("crate", Meta::NameValue(value)) => result.runtime = Runtime::from_attribute(value, errors),
                 ("name", _) => errors.on(&meta, "write the model's name as a string: `name = \"Todo\"`"),
-                ("crate", _) => errors.on(&meta, "write the path of the crate as a string: `crate = \"::sync_core\"`"),
+                ("crate", _) => {
+                    errors.on(&meta, "write the path of the crate as a string: `crate = \"::sync_core\"`")
+                }
                 (name, _) if ON_FIELD.contains(&name) => errors.on(
                     meta.path(),
                     format!("`{name}` is for a field: write `#[sync({name})]` on the field that it is about"),
@@ -61,10 +63,13 @@ impl FieldAttributes {
                 name if ON_STRUCT.contains(&name) => {
                     errors.on(
                         meta.path(),
-                        format!("`{name}` is for the struct: write `#[sync({name} = \"...\")]` above it{}", match name {
-                            "name" => "; a field is renamed with `#[serde(rename = \"...\")]`",
-                            _ => "",
-                        }),
+                        format!(
+                            "`{name}` is for the struct: write `#[sync({name} = \"...\")]` above it{}",
+                            match name {
+                                "name" => "; a field is renamed with `#[serde(rename = \"...\")]`",
+                                _ => "",
+                            }
+                        ),
                     );
                     continue;
                 }
@@ -83,12 +88,20 @@ impl FieldAttributes {
 }
 
 /// What stands in all `#[sync(...)]`, each word once.
-fn entries(attributes: &[Attribute], place: &str, known: &[&str], errors: &mut Errors) -> Vec<(String, Meta)> {
+fn entries(
+    attributes: &[Attribute],
+    place: &str,
+    known: &[&str],
+    errors: &mut Errors,
+) -> Vec<(String, Meta)> {
     let mut entries: Vec<(String, Meta)> = Vec::new();
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("sync")) {
         let known = suggest::list(known, "and");
         let Meta::List(list) = &attribute.meta else {
-            errors.on(&attribute.meta, format!("write `#[sync(...)]` with what it shall say: {place} knows {known}"));
+            errors.on(
+                &attribute.meta,
+                format!("write `#[sync(...)]` with what it shall say: {place} knows {known}"),
+            );
             continue;
         };
         let metas = match list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated) {
@@ -116,10 +129,13 @@ fn entries(attributes: &[Attribute], place: &str, known: &[&str], errors: &mut E
 fn unknown(meta: &Meta, known: &[&str], errors: &mut Errors) {
     let name = tokens::text(meta.path());
     let list = suggest::list(known, "and");
-    errors.on(meta.path(), match suggest::nearest(&name, known) {
-        Some(near) => format!("unknown attribute `{name}`: did you mean `{near}`? Known here: {list}"),
-        None => format!("unknown attribute `{name}`; known here: {list}"),
-    });
+    errors.on(
+        meta.path(),
+        match suggest::nearest(&name, known) {
+            Some(near) => format!("unknown attribute `{name}`: did you mean `{near}`? Known here: {list}"),
+            None => format!("unknown attribute `{name}`; known here: {list}"),
+        },
+    );
 }
 
 fn model_name(attribute: &MetaNameValue, errors: &mut Errors) -> Option<(String, Span)> {

@@ -1,0 +1,10 @@
+use serde::{Deserialize, Serialize};
+use sync_core::SyncedModel;
+
+#[derive(Clone, Serialize, Deserialize, SyncedModel)]
+#[sync(name = "My todo")]
+struct Todo {
+    id: u64,
+}
+
+fn main() {}

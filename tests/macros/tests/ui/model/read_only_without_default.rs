@@ -1,0 +1,17 @@
+use serde::{Deserialize, Serialize};
+use sync_core::SyncedModel;
+
+#[derive(Clone, Serialize, Deserialize)]
+enum Level {
+    Low,
+    High,
+}
+
+#[derive(Clone, Serialize, Deserialize, SyncedModel)]
+struct Todo {
+    id: u64,
+    #[sync(read_only)]
+    level: Level,
+}
+
+fn main() {}
