@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::{
 
 use crate::{
     Error, ErrorCode, Result,
-    engine::{Claim, Engine, Selection},
+    engine::{Asker, Claim, Engine, Selection},
     model::Key,
     outbox::{DisconnectReason, Outbox, SubscriptionKey},
     protocol::{
@@ -200,9 +200,9 @@ impl Connection {
             {
                 self.refuse(&subject, &Error::new(ErrorCode::Retry, "an earlier mutation must be sent again first"));
             } else {
-                let answer = self.engine.mutate(claim, &mutation, &subject, now).await;
-                blocked = if answer.retry { mutation.id } else { None };
-                self.outbox.answer(answer.message);
+                let asker = Asker { claim, outbox: &self.outbox };
+                let retry = self.engine.mutate(asker, &mutation, &subject, now).await;
+                blocked = if retry { mutation.id } else { None };
             }
             self.session.lock().decided();
         }

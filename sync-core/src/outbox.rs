@@ -77,13 +77,21 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
-    answers: VecDeque<Bytes>,
+    answers: VecDeque<Queued>,
     answer_bytes: usize,
     subscriptions: Vec<Subscription>,
     next_key: u64,
     /// Every live subscription has had everything up to here.
     delivered: Seq,
     closing: Option<DisconnectReason>,
+}
+
+/// An answer in line.
+#[derive(Debug)]
+struct Queued {
+    message: Bytes,
+    /// It leaves when the changes up to this seq do.
+    seq: Seq,
 }
 
 #[derive(Debug)]
@@ -136,11 +144,14 @@ impl Outbox {
 
     /// Puts an answer in line.
     pub(crate) fn answer(&self, message: Bytes) {
-        let mut state = self.state.lock();
-        state.answer_bytes += message.len();
-        state.answers.push_back(message);
-        drop(state);
+        self.state.lock().queue(message, 0);
         self.frames_ready.notify_one();
+    }
+
+    /// Puts the confirm of a transaction in line that is not published yet: it leaves together with the changes up to its seq, and
+    /// they with it. The hub's head must not have passed `seq`, and [`wake`](Self::wake) must follow when it has.
+    pub(crate) fn confirm(&self, message: Bytes, seq: Seq) {
+        self.state.lock().queue(message, seq);
     }
 
     /// Waits until more answers may be made: until then no request is read and nothing is loaded.
@@ -250,8 +261,7 @@ impl Outbox {
         subscription.position = Position::Tail(place, seq);
         let ends_at_live = subscription.ends_at_live;
         let reset = response::reset(subscription.id.as_ref(), "horizon");
-        state.answer_bytes += reset.len();
-        state.answers.push_back(reset);
+        state.queue(reset, 0);
         ends_at_live
     }
 
@@ -330,14 +340,14 @@ impl Outbox {
         let made_room;
         {
             let mut state = self.state.lock();
-            // Answers first, then the head: it is at least at the seq that they confirm.
-            let answers = std::mem::take(&mut state.answers);
-            made_room = state.answer_bytes >= self.limit;
-            state.answer_bytes = 0;
+            // One head for the changes and the answers: confirms are in line before the head passes their seq, so that those up to it
+            // are here, and none beyond it leaves.
             let head = hub.head();
+            made_room = state.answer_bytes >= self.limit;
             state.deliver(head, &mut frames);
-            for answer in answers {
-                frames.push(answer, true);
+            while let Some(answer) = state.answers.pop_front_if(|answer| answer.seq <= head) {
+                state.answer_bytes -= answer.message.len();
+                frames.push(answer.message, true);
             }
             state.go_live(head, self.epoch, &mut frames, &mut left);
             if progress {
@@ -355,6 +365,11 @@ impl Outbox {
 }
 
 impl State {
+    fn queue(&mut self, message: Bytes, seq: Seq) {
+        self.answer_bytes += message.len();
+        self.answers.push_back(Queued { message, seq });
+    }
+
     fn find(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
         self.subscriptions.iter_mut().find(|subscription| subscription.key == key)
     }

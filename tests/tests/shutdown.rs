@@ -15,9 +15,9 @@ async fn finishes_what_is_in_flight() {
     let (mut client, _) = Client::hello(server.address, Uuid::new_v4(), None).await;
     let mut idle = server.client().await;
     client.ask(&json!({"method":"create","id":1,"modelname":"Slow","model":{"id":"s","count":0}})).await;
-    for id in 2..=3 {
-        client.send(&json!({"method":"update","id":id,"modelname":"Slow","model":{"id":"s","count":0}})).await;
-    }
+    // In one frame: when the first has begun, the second is known.
+    let update = |id: u64| json!({"method":"update","id":id,"modelname":"Slow","model":{"id":"s","count":0}});
+    client.send(&json!([update(2), update(3)])).await;
     while models::SLOW_BEGUN.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }

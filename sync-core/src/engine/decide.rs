@@ -4,6 +4,7 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
+    sync::Arc,
     task::Poll,
     time::SystemTime,
 };
@@ -13,11 +14,16 @@ use serde_json::value::RawValue;
 use smallvec::{SmallVec, smallvec};
 use uuid::Uuid;
 
-use super::{Claim, Engine, millis, not_declared, unavailable};
+use super::{
+    Claim, Engine, millis, not_declared,
+    pipeline::{Confirmed, Confirming, Effects},
+    unavailable,
+};
 use crate::{
     Context, Error, ErrorCode, Result,
     handlers::{CreateInput, DeleteInput, Row, UpdateInput},
     model::{Key, KeyKind, filter::Expr},
+    outbox::Outbox,
     protocol::{
         Method, Mutation, Subject,
         request::{self, MutationContent},
@@ -32,12 +38,21 @@ use crate::{
 /// How often a handler is run for one mutation whose row keeps changing.
 const ATTEMPTS: u32 = 8;
 
-/// The answer to a mutation.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) message: Bytes,
-    /// Nothing was decided: the mutation must be sent again before any later one of this client is decided.
-    pub(crate) retry: bool,
+/// Who asked for a mutation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    /// The client that it is, if it said `hello`.
+    pub(crate) claim: Option<&'a Claim>,
+    /// Where the answer goes.
+    pub(crate) outbox: &'a Arc<Outbox>,
+}
+
+/// How a mutation ended.
+enum Decided {
+    /// Its confirm stands in the outbox.
+    Confirmed,
+    /// This is to be answered.
+    Answer(Bytes),
 }
 
 /// What a handler decided, and on what.
@@ -73,23 +88,29 @@ struct Current {
 }
 
 impl Engine {
-    /// Decides a mutation and answers it.
+    /// Decides a mutation and answers it. Returns whether nothing was decided, so that it must be sent again before any later one
+    /// of its client is decided.
     pub(crate) async fn mutate(
         &self,
-        claim: Option<&Claim>,
+        asker: Asker<'_>,
         mutation: &Mutation,
         subject: &Subject,
         now: SystemTime,
-    ) -> Answer {
-        let outcome = match claim {
-            None => self.decide(None, mutation, subject, now).await,
-            Some(claim) => self.mutate_in_order(claim, mutation, subject, now).await,
+    ) -> bool {
+        let outcome = match asker.claim {
+            None => self.decide(asker, None, mutation, subject, now).await,
+            Some(claim) => self.mutate_in_order(asker, claim, mutation, subject, now).await,
         };
         match outcome {
-            Ok(message) => Answer { message, retry: false },
+            Ok(Decided::Confirmed) => false,
+            Ok(Decided::Answer(message)) => {
+                asker.outbox.answer(message);
+                false
+            }
             Err(refused) => {
                 let retry = refused.error.code().is_retryable() || refused.detail.retry == Some(true);
-                Answer { message: response::error(subject, &refused.error, &refused.detail), retry }
+                asker.outbox.answer(response::error(subject, &refused.error, &refused.detail));
+                retry
             }
         }
     }
@@ -97,11 +118,12 @@ impl Engine {
     /// In the client's order, and only if it was not decided before. An `Err` is not recorded.
     async fn mutate_in_order(
         &self,
+        asker: Asker<'_>,
         claim: &Claim,
         mutation: &Mutation,
         subject: &Subject,
         now: SystemTime,
-    ) -> Result<Bytes, Refused> {
+    ) -> Result<Decided, Refused> {
         let Some(id) = mutation.id.filter(|id| *id > 0) else {
             return Err(Error::new(ErrorCode::BadRequest, "after `hello` a mutation needs an `id`: 1, 2, 3, …").into());
         };
@@ -120,7 +142,7 @@ impl Engine {
                 }
             };
             if id <= last {
-                return self.repeat(client, id, mutation, now).await;
+                return self.repeat(client, id, mutation, now).await.map(Decided::Answer);
             }
             if id > last + 1 {
                 let error = Error::new(ErrorCode::IdGap, format!("the next mutation of this client is {}", last + 1));
@@ -131,12 +153,12 @@ impl Engine {
             }
             // Until it is known to be decided the store is asked again, also if this future is dropped.
             decided.last = None;
-            match self.decide(Some((client, id)), mutation, subject, now).await {
+            match self.decide(asker, Some((client, id)), mutation, subject, now).await {
                 Err(refused) if refused.error.code() == ErrorCode::IdGap => {} // another node decided it: look again
                 Err(refused) => return Err(refused),
-                Ok(message) => {
+                Ok(outcome) => {
                     decided.last = Some(id);
-                    return Ok(message);
+                    return Ok(outcome);
                 }
             }
         }
@@ -185,11 +207,12 @@ impl Engine {
     /// Runs the handler until what it decided is committed. A rejection is committed like a success: `Ok` is final.
     async fn decide(
         &self,
+        asker: Asker<'_>,
         record: Option<(Uuid, MutationId)>,
         mutation: &Mutation,
         subject: &Subject,
         now: SystemTime,
-    ) -> Result<Bytes, Refused> {
+    ) -> Result<Decided, Refused> {
         let client = record.map(|(client, _)| client);
         let mut assigned = None;
         for attempt in 1..=ATTEMPTS {
@@ -212,15 +235,15 @@ impl Engine {
                 Err(refused) => {
                     let message = response::error(subject, &refused.error, &refused.detail);
                     if record.is_none() {
-                        return Ok(message);
+                        return Ok(Decided::Answer(message));
                     }
                     let text = String::from_utf8_lossy(&message).into();
                     let transaction =
                         Transaction { preconditions, changes: SmallVec::new(), client: write(Outcome::Rejected(text)) };
-                    match self.pipeline.submit(transaction, SmallVec::new()).await? {
+                    match self.pipeline.submit(transaction, Effects::default()).await? {
                         Decision::Conflict => {}
                         Decision::OutOfOrder => return Err(out_of_order()),
-                        Decision::Recorded | Decision::Committed(_) => return Ok(message),
+                        Decision::Recorded | Decision::Committed(_) => return Ok(Decided::Answer(message)),
                     }
                 }
                 Ok(Accepted { model, scope, change, wire }) => {
@@ -232,28 +255,29 @@ impl Engine {
                         method: method.as_str().into(),
                         cid: cid.clone(),
                     };
-                    let new = change.new.clone();
+                    let what = match (&change.new, &wire) {
+                        (Some(body), Some(wire)) if scope.is_some_and(|scope| scope.matches(body)) => {
+                            Confirmed::Row(wire.clone())
+                        }
+                        (Some(_), _) => Confirmed::Unseen,
+                        (None, _) => Confirmed::Deleted,
+                    };
+                    let confirm = Confirming {
+                        outbox: asker.outbox.clone(),
+                        id: mutation.id,
+                        model: model.name(),
+                        id_name: model.schema().id,
+                        key,
+                        cid,
+                        what,
+                    };
+                    let effects = Effects { wires: smallvec![wire], confirm: Some(confirm) };
                     let transaction = Transaction { preconditions, changes: smallvec![change], client: write(outcome) };
-                    match self.pipeline.submit(transaction, smallvec![wire.clone()]).await? {
+                    match self.pipeline.submit(transaction, effects).await? {
                         Decision::Conflict => {}
                         Decision::OutOfOrder => return Err(out_of_order()),
                         Decision::Recorded => return Err(Error::internal("a change was decided without a seq").into()),
-                        Decision::Committed(seq) => {
-                            let Some(body) = new else {
-                                let id_name = model.schema().id;
-                                return Ok(response::confirm_delete(mutation.id, model.name(), id_name, &key, seq));
-                            };
-                            let visible = scope.is_some_and(|scope| scope.matches(&body));
-                            let row = wire.filter(|_| visible).map(|row| WireRow { row, seq });
-                            return Ok(response::confirm(&Confirm {
-                                id: mutation.id,
-                                model: model.name(),
-                                key: &key,
-                                cid: cid.as_deref(),
-                                seq,
-                                row: row.as_ref(),
-                            }));
-                        }
+                        Decision::Committed(_) => return Ok(Decided::Confirmed),
                     }
                 }
             }

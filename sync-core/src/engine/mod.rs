@@ -19,7 +19,10 @@ use std::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-use self::{clients::Clients, pipeline::Pipeline};
+use self::{
+    clients::Clients,
+    pipeline::{Effects, Pipeline},
+};
 use crate::{
     Error, ErrorCode, Result,
     config::Limits,
@@ -30,7 +33,7 @@ use crate::{
     store::{ClientWrite, Decision, Opened, Store, StoreError, Table, Transaction},
 };
 
-pub(crate) use self::{clients::Claim, reads::Selection};
+pub(crate) use self::{clients::Claim, decide::Asker, reads::Selection};
 
 /// Everything that is shared by the connections.
 pub(crate) struct Engine {
@@ -120,7 +123,7 @@ impl Engine {
             }
             None => {
                 let transaction = Transaction { client: Some(write), ..Transaction::default() };
-                match self.pipeline.submit(transaction, smallvec::smallvec![]).await? {
+                match self.pipeline.submit(transaction, Effects::default()).await? {
                     Decision::Recorded => {}
                     other => return Err(Error::internal(format!("registering a client was decided as {other:?}"))),
                 }

@@ -15,8 +15,10 @@ use crate::{
     Error, ErrorCode, Result,
     hub::{Hub, Published, PublishedChange},
     model::Key,
+    outbox::Outbox,
+    protocol::response::{self, Confirm, WireRow},
     registry::Registry,
-    store::{Change, Decision, LogEntry, Precondition, Seq, Store, Transaction},
+    store::{Change, Decision, LogEntry, MutationId, Precondition, Seq, Store, Transaction},
 };
 
 /// The most transactions in a batch: what many waiting clients fill, and short enough to flush in a few milliseconds.
@@ -50,11 +52,56 @@ pub(super) struct Pending {
     pub(super) body: Option<Bytes>,
 }
 
+/// What follows when a transaction is committed.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// What clients see of the changes' new rows, where it is known.
+    pub(super) wires: SmallVec<[Option<Bytes>; 1]>,
+    /// Who is told.
+    pub(super) confirm: Option<Confirming>,
+}
+
+/// The confirm of a transaction, but for its seq.
+#[derive(Debug)]
+pub(super) struct Confirming {
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) id: Option<MutationId>,
+    pub(super) model: &'static str,
+    pub(super) id_name: &'static str,
+    pub(super) key: Key,
+    pub(super) cid: Option<Box<str>>,
+    pub(super) what: Confirmed,
+}
+
+/// What a confirm says of the row.
+#[derive(Debug)]
+pub(super) enum Confirmed {
+    /// The client may see it.
+    Row(Bytes),
+    /// It may not.
+    Unseen,
+    /// It is deleted.
+    Deleted,
+}
+
+impl Confirming {
+    fn message(&self, seq: Seq) -> Bytes {
+        let row = match &self.what {
+            Confirmed::Deleted => {
+                return response::confirm_delete(self.id, self.model, self.id_name, &self.key, seq);
+            }
+            Confirmed::Row(row) => Some(WireRow { row: row.clone(), seq }),
+            Confirmed::Unseen => None,
+        };
+        let cid = self.cid.as_deref();
+        response::confirm(&Confirm { id: self.id, model: self.model, key: &self.key, cid, seq, row: row.as_ref() })
+    }
+}
+
 #[derive(Debug)]
 struct Submitted {
     transaction: Transaction,
-    /// What clients see of the changes' new rows.
-    wires: SmallVec<[Option<Bytes>; 1]>,
+    effects: Effects,
     /// The seq that its rows have in the overlay.
     expected: Seq,
     decided: oneshot::Sender<Result<Decision>>,
@@ -78,7 +125,7 @@ impl Pipeline {
     pub(super) async fn submit(
         &self,
         transaction: Transaction,
-        wires: SmallVec<[Option<Bytes>; 1]>,
+        effects: Effects,
     ) -> Result<Decision> {
         let (decided, decision) = oneshot::channel();
         {
@@ -97,7 +144,7 @@ impl Pipeline {
                     state.overlay.insert((change.model, change.key.clone()), pending);
                 }
             }
-            state.waiting.push(Submitted { transaction, wires, expected, decided });
+            state.waiting.push(Submitted { transaction, effects, expected, decided });
         }
         self.submitted.notify_one();
         decision.await.unwrap_or_else(|_| Err(unavailable()))
@@ -109,7 +156,7 @@ impl Pipeline {
         if !state.closed {
             let (decided, _) = oneshot::channel();
             let expected = state.next_seq;
-            state.waiting.push(Submitted { transaction, wires: SmallVec::new(), expected, decided });
+            state.waiting.push(Submitted { transaction, effects: Effects::default(), expected, decided });
             drop(state);
             self.submitted.notify_one();
         }
@@ -163,15 +210,32 @@ impl Pipeline {
             // Others' transactions, or ours whose commit seemed to fail, came before: subscribers get them in order.
             publish_log(store, registry, hub, Some(first)).await;
         }
+        // Where the log could not be read they wait: the head never passes a transaction that subscribers did not get.
+        let follows = first.is_none_or(|first| first <= hub.head() + 1);
+        let confirms: Vec<_> = batch
+            .iter_mut()
+            .zip(&decisions)
+            .filter_map(|(submitted, decision)| match decision {
+                Decision::Committed(seq) => Some((submitted.effects.confirm.take()?, *seq)),
+                _ => None,
+            })
+            .collect();
+        // In line before the head passes them.
+        for (confirm, seq) in &confirms {
+            confirm.outbox.confirm(confirm.message(*seq), *seq);
+        }
         let published: Vec<_> = batch
             .iter_mut()
             .zip(&decisions)
             .filter_map(|(submitted, decision)| match decision {
-                Decision::Committed(seq) if *seq > hub.head() => Some(submitted.published(*seq, registry)),
+                Decision::Committed(seq) if follows && *seq > hub.head() => Some(submitted.published(*seq, registry)),
                 _ => None,
             })
             .collect();
         hub.publish(&published);
+        for (confirm, _) in &confirms {
+            confirm.outbox.wake();
+        }
         {
             let mut state = self.state.lock();
             for submitted in &batch {
@@ -233,7 +297,7 @@ impl State {
 
 impl Submitted {
     fn published(&mut self, seq: Seq, registry: &Registry) -> Published {
-        let wires = mem::take(&mut self.wires).into_iter().chain(std::iter::repeat(None));
+        let wires = mem::take(&mut self.effects.wires).into_iter().chain(std::iter::repeat(None));
         let changes = self.transaction.changes.iter().zip(wires);
         Published { seq, changes: changes.filter_map(|(change, wire)| published(change, wire, registry)).collect() }
     }

@@ -199,7 +199,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
             type Value = Fields<'de>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a message: an object with a `method`")
+                f.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -390,7 +390,12 @@ pub(crate) fn row_field_name(row: &str, is_it: impl Fn(&str) -> bool) -> Result<
 }
 
 fn row_fields(row: &str) -> Result<Fields<'_>> {
-    serde_json::from_str(row).map_err(|error| Error::new(ErrorCode::Invalid, format!("`model`: {}", plain(&error))))
+    serde_json::from_str(row).map_err(|error| {
+        // The position counts within `model`, which the client does not see.
+        let text = plain(&error);
+        let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+        Error::new(ErrorCode::Invalid, format!("`model`: {text}"))
+    })
 }
 
 fn bad(message: String) -> Error {
