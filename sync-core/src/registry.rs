@@ -47,13 +47,13 @@ impl ModelRegistration {
 
 impl fmt::Debug for ModelRegistration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.name, (self.type_name)())
+        write!(f, "{} ({} at {})", self.name, (self.type_name)(), self.at)
     }
 }
 
 /// What `#[sync_handlers]` registers.
 #[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct HandlerRegistration {
     at: &'static Location<'static>,
     model: fn() -> TypeId,
@@ -66,6 +66,12 @@ impl HandlerRegistration {
     #[track_caller]
     pub const fn of<M: SyncedModel>(table: HandlerTable) -> Self {
         Self { at: Location::caller(), model: TypeId::of::<M>, type_name: std::any::type_name::<M>, table }
+    }
+}
+
+impl fmt::Debug for HandlerRegistration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} of {} at {}", self.table, (self.type_name)(), self.at)
     }
 }
 

@@ -19,7 +19,8 @@ pub(crate) fn table(handlers: &Handlers) -> TokenStream {
         (false, false) => quote!(..#runtime::HandlerTable::NONE),
     };
     let table = quote!(#runtime::HandlerTable { #(#entries,)* #base });
-    let register = quote_spanned!(handlers.place=> #runtime::HandlerRegistration::of::<#model>(#table));
+    let place = tokens::at(handlers.place, runtime);
+    let register = quote_spanned!(handlers.place=> #place::HandlerRegistration::of::<#model>(#table));
     let checks = checks(handlers);
     quote! {
         #(#cfgs)*

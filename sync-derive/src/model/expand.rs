@@ -8,6 +8,7 @@ use super::{
     copies::Copies,
     ir::{Field, Model, Role, signature},
 };
+use crate::tokens;
 
 /// The code of a model that is right.
 pub(crate) fn model(model: &Model) -> TokenStream {
@@ -16,7 +17,8 @@ pub(crate) fn model(model: &Model) -> TokenStream {
     let implementation = implementation(model, &Methods { serialize, deserialize });
     let constants = constants::all(model);
     // The place that is reported for the model is that of its name.
-    let register = quote_spanned!(ident.span()=> #runtime::ModelRegistration::of::<#ident>());
+    let place = tokens::at(ident.span(), runtime);
+    let register = quote_spanned!(ident.span()=> #place::ModelRegistration::of::<#ident>());
     quote! {
         const _: () = {
             #wire
