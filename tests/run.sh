@@ -87,7 +87,7 @@ if [ "$mode" = all ]; then
     suite "todo" cargo build -p todo --locked
     suite "browsers" env TODO_BIN="$root/target/debug/todo" npm --prefix tests run --silent test:browser
 
-    suite "load" cargo test -p sync-tests --release --locked --test load -- --ignored --nocapture
+    suite "load" cargo bench -p sync-tests --bench load --locked
 fi
 
 if [ "${#broken[@]}" -gt 0 ]; then

@@ -38,7 +38,6 @@ export class Rows {
 
   /** The line is lost, or the rows are being caught up with. */
   stale() {
-    this.#waiting = undefined;
     if (this.status === "live") this.#become("stale");
   }
 

@@ -44,7 +44,7 @@ impl HandlerTable {
         Self {
             create: Some(plain::create::<M>),
             update: Some(plain::update::<M>),
-            delete: Some(plain::delete::<M>),
+            delete: Some(plain::delete),
             read: Some(plain::read::<M>),
             read_all: None,
         }
@@ -191,7 +191,7 @@ mod plain {
     }
 
     /// Deletes the row.
-    pub(super) fn delete<'a, M: SyncedModel>(_: &'a Context, _: DeleteInput<'a>) -> BoxFuture<'a, Result<()>> {
+    pub(super) fn delete<'a>(_: &'a Context, _: DeleteInput<'a>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { Ok(()) })
     }
 

@@ -1,6 +1,9 @@
 //! The command line of a program that is a server.
 
-use std::{io::Write as _, net::SocketAddr};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    net::SocketAddr,
+};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::{net::TcpListener, signal};
@@ -56,7 +59,8 @@ pub(super) async fn run(mut server: Server) -> Result<()> {
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // A program that has set up tracing itself keeps its own.
-    let _ = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+    let ansi = std::io::stderr().is_terminal();
+    let _ = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).try_init();
 
     let models: Vec<_> = server.registry.iter().map(crate::registry::Model::name).collect();
     for model in server.registry.iter() {
