@@ -188,7 +188,7 @@ async fn a_process_that_never_closes() {
     store.allocate_ids("Todo", 3).await.unwrap();
     store.commit(vec![put("Todo", int(1), "x")]).await.unwrap();
     println!("the child has committed");
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_mins(1));
 }
 
 const CHILD: &str = "SYNC_STORE_TEST_CHILD";

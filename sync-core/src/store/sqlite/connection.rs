@@ -149,7 +149,21 @@ const STATEMENTS_KEPT: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use super::check_version;
+    use super::{Database, check_version, set};
+
+    #[test]
+    fn the_writer_flushes_every_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::lock(&folder.path().join("test.db")).unwrap();
+        let writer = database.writer().unwrap();
+        let pragma = |name| {
+            writer.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap()
+        };
+        assert_eq!(pragma("synchronous"), 2.into());
+        assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
+        // What is set is what is read back, not what was asked for.
+        assert_eq!(set(&writer, "synchronous", "NONSENSE").unwrap(), "1");
+    }
 
     #[test]
     fn refuses_what_can_damage_a_database() {

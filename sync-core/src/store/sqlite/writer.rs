@@ -334,3 +334,46 @@ fn write_next_id(connection: &Connection, table: &SqlTable, next: i64) -> rusqli
         .execute(params![table.name, next])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use bytes::Bytes;
+
+    use super::Writer;
+    use crate::{
+        model::{Key, KeyKind},
+        store::{Change, Decision, Table, Transaction, rules::Retention},
+    };
+
+    #[test]
+    fn a_full_disk_loses_nothing_but_the_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_reads, queue) = mpsc::channel();
+        let table = Table::new("Todo", KeyKind::Int, vec![], 1, |_| unreachable!("there are no rows"));
+        let (writer, _) =
+            Writer::open(&folder.path().join("test.db"), &[table], Retention::default(), queue).unwrap();
+        let limit = |pages: i64| {
+            writer.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        };
+        let put = |id, length: usize| {
+            let new = Some(Bytes::from(format!("\"{}\"", "x".repeat(length))));
+            let change = Change { model: "Todo", key: Key::Int(id), cid: None, old: None, new };
+            Transaction { changes: [change].into_iter().collect(), ..Transaction::default() }
+        };
+        let rows = || {
+            let sql = "SELECT (SELECT count(*) FROM Todo), (SELECT count(*) FROM sync_log)";
+            writer.connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+        };
+        assert_eq!(writer.commit(&[put(1, 10)]).unwrap(), [Decision::Committed(1)]);
+        limit(20);
+        let error = writer.commit(&[put(2, 10), put(3, 1_000_000)]).unwrap_err().to_string();
+        assert_eq!(error, "cannot store a batch: the disk is full (database or disk is full)");
+        assert_eq!(rows(), (1, 1));
+        assert_eq!(writer.commit(&[put(2, 10)]).unwrap(), [Decision::Committed(2)]);
+        limit(1_000_000);
+        assert_eq!(writer.commit(&[put(3, 1_000_000)]).unwrap(), [Decision::Committed(3)]);
+        assert_eq!(rows(), (3, 3));
+    }
+}
