@@ -1,4 +1,40 @@
-//! Models that stay in sync, in real time.
+//! Models that stay in sync, in real time, between a server and all its clients.
+//!
+//! Derive [`SyncedModel`](macro@SyncedModel) on a struct, write the rules of that model in an impl under [`#[sync_handlers]`](sync_handlers), and `cargo run`
+//! of your program is the server: it stores the rows durably, serves them over WebSocket, and keeps every client that
+//! looks at them up to date. It is a library in your own process, beside your axum routes and on your own database.
+//!
+//! ```no_run
+//! use serde::{Deserialize, Serialize};
+//! use sync_core::{Result, Server, SyncedModel, sync_handlers};
+//!
+//! #[derive(Clone, Serialize, Deserialize, SyncedModel)]
+//! struct Todo {
+//!     id: u64,
+//!     title: String,
+//!     #[serde(default)]
+//!     completed: bool,
+//! }
+//!
+//! #[sync_handlers(crud)]
+//! impl Todo {}
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<()> {
+//!     Server::builder().build()?.run().await
+//! }
+//! ```
+//!
+//! * [The guide](docs::guide): your first model, step by step.
+//! * [The protocol](docs::protocol): what goes over the wire.
+//! * [`store`]: where rows are kept, and how to keep them elsewhere.
+//!
+//! # Features
+//!
+//! Both are on by default. A crate that only defines models needs neither.
+//!
+//! * `server`: [`Server`] with its WebSocket endpoint, axum router and command line.
+//! * `sqlite`: the SQLite store, with SQLite itself compiled in.
 
 // Without the server nothing reads what models register.
 #![cfg_attr(not(feature = "server"), allow(dead_code))]
@@ -45,6 +81,17 @@ pub use self::{
     server::{BuildError, Running, Server, ServerBuilder},
 };
 pub use sync_derive::{SyncedModel, sync_handlers};
+
+#[cfg(feature = "server")]
+pub mod docs {
+    //! The guide and the protocol, as chapters: nothing but text.
+
+    #[doc = include_str!("../docs/guide.md")]
+    pub mod guide {}
+
+    #[doc = include_str!("../docs/protocol.md")]
+    pub mod protocol {}
+}
 
 /// What generated code names. Not for people: it changes without notice.
 #[doc(hidden)]
