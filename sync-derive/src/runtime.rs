@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
-use syn::{Expr, ExprLit, Lit, LitStr, MetaNameValue, Path};
+use syn::{Expr, ExprLit, Lit, LitStr, Meta, Path};
 
 use crate::errors::Errors;
 
@@ -12,13 +12,13 @@ pub(crate) struct Runtime(Option<Path>);
 
 impl Runtime {
     /// The crate of `crate = "..."`.
-    pub(crate) fn from_attribute(attribute: &MetaNameValue, errors: &mut Errors) -> Self {
-        let path = string(&attribute.value).map(|text| text.parse_with(Path::parse_mod_style));
-        if let Some(Ok(path)) = path {
-            return Self(Some(path));
+    pub(crate) fn from_attribute(attribute: &Meta, errors: &mut Errors) -> Self {
+        let text = attribute.require_name_value().ok().and_then(|attribute| string(&attribute.value));
+        let path = text.and_then(|text| text.parse_with(Path::parse_mod_style).ok());
+        if path.is_none() {
+            errors.on(attribute, "write the path of the crate as a string: `crate = \"::sync_core\"`");
         }
-        errors.on(&attribute.value, "write the path of the crate as a string: `crate = \"::sync_core\"`");
-        Self::default()
+        Self(path)
     }
 
     /// The path of `item` in it, as serde's attributes take paths.
@@ -29,10 +29,8 @@ impl Runtime {
 
 impl ToTokens for Runtime {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        tokens.extend(match &self.0 {
-            Some(path) => quote!(#path::__private),
-            None => quote!(::sync_core::__private),
-        });
+        let path = self.0.as_ref().map_or_else(|| quote!(::sync_core), Path::to_token_stream);
+        tokens.extend(quote!(#path::__private));
     }
 }
 

@@ -38,10 +38,7 @@ impl Arguments {
                     errors.on(&meta, "`crud` takes no value: write `#[sync_handlers(crud)]`");
                     result.crud = true;
                 }
-                ("crate", Meta::NameValue(value)) => result.runtime = Runtime::from_attribute(value, errors),
-                ("crate", _) => {
-                    errors.on(&meta, "write the path of the crate as a string: `crate = \"::sync_core\"`")
-                }
+                ("crate", _) => result.runtime = Runtime::from_attribute(&meta, errors),
                 _ => unknown(&meta, errors),
             }
             seen.push(name);

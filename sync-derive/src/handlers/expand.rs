@@ -3,38 +3,40 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
-use super::ir::{Handler, Handlers, Kind, Stranger};
+use super::ir::{Handler, Kind, Stranger, Table};
 use crate::tokens;
 
 /// The registration of handlers that are right.
-pub(crate) fn table(handlers: &Handlers) -> TokenStream {
-    let Handlers { runtime, model, cfgs, .. } = handlers;
-    let entries = handlers.handlers.iter().map(|handler| entry(handlers, handler));
+pub(crate) fn table(table: &Table) -> TokenStream {
+    let Table { runtime, model, cfgs, .. } = table;
+    let entries = table.handlers.iter().map(|handler| entry(table, handler));
     // Named once each, they leave nothing to the base.
     let is_complete =
-        handlers.handlers.len() == 5 && handlers.handlers.iter().all(|handler| handler.cfgs.is_empty());
-    let base = match (is_complete, handlers.crud) {
+        table.handlers.len() == 5 && table.handlers.iter().all(|handler| handler.cfgs.is_empty());
+    let base = match (is_complete, table.crud) {
         (true, _) => quote!(),
         (false, true) => quote!(..#runtime::HandlerTable::plain::<#model>()),
         (false, false) => quote!(..#runtime::HandlerTable::NONE),
     };
-    let table = quote!(#runtime::HandlerTable { #(#entries,)* #base });
-    let place = tokens::at(handlers.place, runtime);
-    let register = quote_spanned!(handlers.place=> #place::HandlerRegistration::of::<#model>(#table));
-    let checks = checks(handlers);
+    let entries = quote!(#runtime::HandlerTable { #(#entries,)* #base });
+    let place = tokens::at(table.place, runtime);
+    let register = quote_spanned!(table.place=> #place::HandlerRegistration::of::<#model>(#entries));
+    let checks = checks(table);
     quote! {
         #(#cfgs)*
         const _: () = {
-            #runtime::inventory::submit! { #register }
+            // A constant, since code within the macro call would not be readable when it is expanded.
+            const __REGISTRATION: #runtime::HandlerRegistration = #register;
+            #runtime::inventory::submit! { __REGISTRATION }
         };
         #checks
     }
 }
 
 /// The checks of what is no handler.
-pub(crate) fn checks(handlers: &Handlers) -> TokenStream {
-    let Handlers { runtime, cfgs, .. } = handlers;
-    let checks = handlers.strangers.iter().map(|stranger| {
+pub(crate) fn checks(table: &Table) -> TokenStream {
+    let Table { runtime, cfgs, .. } = table;
+    let checks = table.strangers.iter().map(|stranger| {
         let Stranger { ident, cfgs: own_cfgs, first_parameter, message } = stranger;
         let check = quote_spanned! {ident.span()=>
             ::core::assert!(!<#runtime::IsContext<#first_parameter>>::YES, #message)
@@ -53,11 +55,11 @@ pub(crate) fn checks(handlers: &Handlers) -> TokenStream {
 
 /// The entry of one handler: it decodes, calls the user's function and encodes. The types that the user wrote go through
 /// traits, which report those that are wrong.
-fn entry(handlers: &Handlers, handler: &Handler) -> TokenStream {
+fn entry(table: &Table, handler: &Handler) -> TokenStream {
     let Handler { kind, cfgs, ident, parameters, output } = handler;
     // All of it on the function's name: a future that is not `Send` is reported there, and once.
     let span = ident.span();
-    let (runtime, model) = (tokens::at(span, &handlers.runtime), &handlers.model);
+    let (runtime, model) = (tokens::at(span, &table.runtime), &table.model);
     let name = Ident::new(kind.name(), span);
     let arguments = parameters.iter().zip(given(*kind, span)).map(|(ty, (check, value))| {
         let check = Ident::new(check, span);

@@ -12,7 +12,7 @@ use super::arguments::Arguments;
 use crate::{errors::Errors, runtime::Runtime, suggest, tokens};
 
 /// What is to be registered for an impl.
-pub(crate) struct Handlers {
+pub(crate) struct Table {
     pub(crate) runtime: Runtime,
     pub(crate) crud: bool,
     /// The impl's `impl`: the place that is reported for the handlers.
@@ -53,7 +53,7 @@ pub(crate) enum Kind {
     ReadAll,
 }
 
-impl Handlers {
+impl Table {
     /// The handlers of `item`. Only good for their [`Stranger`]s if anything is reported to `errors`.
     pub(crate) fn of(arguments: Arguments, item: &ItemImpl, errors: &mut Errors) -> Self {
         let Arguments { crud, runtime } = arguments;
@@ -163,7 +163,7 @@ impl Stranger {
         inner.extend(signature.generics.params.iter().filter_map(|parameter| match parameter {
             GenericParam::Type(parameter) => Some(parameter.ident.to_string()),
             GenericParam::Const(parameter) => Some(parameter.ident.to_string()),
-            _ => None,
+            GenericParam::Lifetime(_) => None,
         }));
         if mentions(&first, &inner) {
             return None;
@@ -187,7 +187,8 @@ impl Stranger {
 impl Kind {
     const NAMES: [&str; 5] = ["create", "update", "delete", "read", "read_all"];
 
-    fn of(ident: &Ident) -> Option<Self> {
+    /// What a function of that name decides.
+    pub(crate) fn of(ident: &Ident) -> Option<Self> {
         Some(match ident.unraw().to_string().as_str() {
             "create" => Self::Create,
             "update" => Self::Update,
@@ -304,7 +305,7 @@ fn cfgs(attributes: &[Attribute]) -> Vec<Attribute> {
 fn ty(parameter: &FnArg) -> Option<TokenStream> {
     match parameter {
         FnArg::Typed(parameter) => Some(parameter.ty.to_token_stream()),
-        _ => None,
+        FnArg::Receiver(_) => None,
     }
 }
 

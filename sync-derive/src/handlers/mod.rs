@@ -5,19 +5,19 @@ mod expand;
 mod ir;
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens as _, quote};
-use syn::{ImplItem, Item};
+use quote::quote;
+use syn::{ImplItem, Item, ItemImpl, parse_quote};
 
-use self::ir::Handlers;
+use self::ir::Table;
 use crate::errors::Errors;
 
 /// The code for `item` under `#[sync_handlers(arguments)]`, or all that is wrong with it.
-pub(crate) fn attribute(arguments: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn attribute(arguments: TokenStream, item: &TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let mut implementation = match syn::parse2(item.clone()) {
         Ok(Item::Impl(implementation)) => implementation,
         Ok(_) => {
-            errors.on(&item, "`#[sync_handlers]` goes on the impl of a model: `impl Todo { ... }`");
+            errors.on(item, "`#[sync_handlers]` goes on the impl of a model: `impl Todo { ... }`");
             return quote!(#errors #item);
         }
         Err(error) => {
@@ -26,9 +26,10 @@ pub(crate) fn attribute(arguments: TokenStream, item: TokenStream) -> TokenStrea
         }
     };
     let arguments = arguments::Arguments::of(arguments, &mut errors);
-    let handlers = Handlers::of(arguments, &implementation, &mut errors);
+    let table = Table::of(arguments, &implementation, &mut errors);
     if errors.is_empty() {
-        let table = expand::table(&handlers);
+        silence_async(&mut implementation);
+        let table = expand::table(&table);
         return quote!(#implementation #table);
     }
     // It is reported; without it the compiler does not miss a macro of that name as well.
@@ -37,7 +38,17 @@ pub(crate) fn attribute(arguments: TokenStream, item: TokenStream) -> TokenStrea
             function.attrs.retain(|attribute| !ir::is_action(attribute));
         }
     }
-    let checks = expand::checks(&handlers);
-    let implementation = implementation.into_token_stream();
+    let checks = expand::checks(&table);
     quote!(#errors #implementation #checks)
+}
+
+/// That a handler is async without waiting for anything is our wish and not the user's oversight.
+fn silence_async(implementation: &mut ItemImpl) {
+    for item in &mut implementation.items {
+        if let ImplItem::Fn(function) = item
+            && ir::Kind::of(&function.sig.ident).is_some()
+        {
+            function.attrs.push(parse_quote!(#[allow(clippy::unused_async)]));
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The copies of the struct, `#[serde(remote)]` of it, that write what clients see and read what they send.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{LitStr, Meta, spanned::Spanned as _};
 
 use super::{
@@ -38,8 +38,8 @@ fn wire(model: &Model) -> TokenStream {
     let container = keep(&model.serde.entries, &["rename_all"]);
     let visible = model.fields.iter().filter(|field| field.role != Role::ServerOnly);
     let fields = visible.map(|Field { ident, ty, serde, .. }| {
-        let entries = keep(&serde.entries, &KEPT);
-        quote!(#[serde(#(#entries),*)] #ident: #ty,)
+        let attribute = attribute(keep(&serde.entries, &KEPT));
+        quote!(#attribute #ident: #ty,)
     });
     quote! {
         #[allow(dead_code)]
@@ -97,7 +97,15 @@ fn draft_field(model: &Model, field: &Field) -> TokenStream {
         let default = LitStr::new(&model.runtime.text(default), first_span(ty));
         entries.push(quote_spanned!(first_span(ty)=> default = #default));
     }
-    quote!(#[serde(#(#entries),*)] #ident: #ty,)
+    let attribute = attribute(entries.iter());
+    quote!(#attribute #ident: #ty,)
+}
+
+/// `#[serde(...)]` with these entries, if there are any.
+fn attribute(entries: impl Iterator<Item = impl ToTokens>) -> Option<TokenStream> {
+    let mut entries = entries.peekable();
+    entries.peek()?;
+    Some(quote!(#[serde(#(#entries),*)]))
 }
 
 /// Those `entries` that begin with one of `words`.

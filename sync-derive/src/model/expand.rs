@@ -74,6 +74,8 @@ fn implementation(model: &Model, methods: &Methods) -> TokenStream {
         kept.map(|Field { ident, .. }| quote!(self.#ident = ::core::clone::Clone::clone(&current.#ident);));
     let fields =
         model.fields.iter().filter(|field| field.role != Role::Skipped).map(|field| schema(model, field));
+    // Only in a stub.
+    let unused = id.is_none().then(|| quote!(let _ = current;));
     let signature = signature(model);
     let serialize = methods.serialize.as_ref().map(|body| {
         quote! {
@@ -109,7 +111,7 @@ fn implementation(model: &Model, methods: &Methods) -> TokenStream {
                 #deserialize
             }
             fn __keep_server_fields(&mut self, current: &Self) {
-                let _ = current;
+                #unused
                 #(#keep)*
             }
         }

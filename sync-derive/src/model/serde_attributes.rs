@@ -28,11 +28,13 @@ impl ContainerAttributes {
             match word.as_str() {
                 "rename_all" => result.rename_all = both_ways(entry, errors).as_ref().and_then(Case::of),
                 "default" => result.has_default = true,
-                "tag" | "content" | "untagged" => {
-                    refuse(entry, &word, "a row is a plain JSON object of its fields", errors)
-                }
-                "transparent" => {
-                    refuse(entry, &word, "a row is a JSON object of its fields, the id among them", errors)
+                "tag" | "content" | "untagged" | "transparent" => {
+                    refuse(
+                        entry,
+                        &word,
+                        "a row is a JSON object of the struct's fields, all of them",
+                        errors,
+                    );
                 }
                 "from" | "try_from" | "into" | "remote" => {
                     refuse(
@@ -104,7 +106,6 @@ impl FieldAttributes {
             }
         }
         match (skip_writing, skip_reading) {
-            (None, None) => {}
             (Some(_), Some(_)) => result.skip = true,
             (Some(span), None) | (None, Some(span)) if !result.skip => errors.at(
                 span,

@@ -26,11 +26,8 @@ impl StructAttributes {
         for (name, meta) in entries(attributes, "the struct", &ON_STRUCT, errors) {
             match (name.as_str(), &meta) {
                 ("name", Meta::NameValue(value)) => result.name = model_name(value, errors),
-                ("crate", Meta::NameValue(value)) => result.runtime = Runtime::from_attribute(value, errors),
+                ("crate", _) => result.runtime = Runtime::from_attribute(&meta, errors),
                 ("name", _) => errors.on(&meta, "write the model's name as a string: `name = \"Todo\"`"),
-                ("crate", _) => {
-                    errors.on(&meta, "write the path of the crate as a string: `crate = \"::sync_core\"`")
-                }
                 (name, _) if ON_FIELD.contains(&name) => errors.on(
                     meta.path(),
                     format!("`{name}` is for a field: write `#[sync({name})]` on the field that it is about"),

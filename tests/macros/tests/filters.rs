@@ -41,7 +41,7 @@ fn literals_references_and_plain_values_of_options() {
         Row::LABEL.eq(None),
         !Row::LABEL.eq("x"),
         Row::OWNER.eq(UserId(0)),
-        Row::OWNER.eq(&UserId(0)),
+        Row::OWNER.eq(&row.owner),
         Row::PARENT.eq(None) & Row::COUNT.eq(5),
         Row::COUNT.eq(6) | Row::COUNT.eq(5),
         Filter::all(),

@@ -121,13 +121,17 @@ impl Helpers {
         self
     }
 
-    async fn pause() {}
+    async fn pause() {
+        std::future::ready(()).await;
+    }
 
     async fn pass(future: impl Future<Output = ()> + Send) {
         future.await;
     }
 
-    async fn generic<T: Sync>(_: &T) {}
+    async fn generic<T: Sync>(_: &T) {
+        Self::pause().await;
+    }
 }
 
 type Ctx = Context;
@@ -155,17 +159,17 @@ impl Lifetimes {
 
 #[sync_handlers]
 impl Conditional {
-    #[cfg(any())]
+    #[cfg(not(test))]
     async fn create(_ctx: &Context, draft: NoSuchType) -> Result<NoSuchType> {
         Ok(draft)
     }
 
-    #[cfg(all())]
+    #[cfg(test)]
     async fn create(_ctx: &Context, draft: Conditional) -> Result<Conditional> {
         Ok(draft)
     }
 
-    #[cfg(any())]
+    #[cfg(not(test))]
     async fn craete(_ctx: &Context) -> Result<()> {
         Ok(())
     }
@@ -174,7 +178,7 @@ impl Conditional {
         Ok(Filter::all())
     }
 
-    #[cfg(any())]
+    #[cfg(not(test))]
     async fn delete(_ctx: &Context, _current: &Conditional) -> Result<()> {
         Ok(())
     }
@@ -197,10 +201,10 @@ fn registered<R: inventory::Collect + std::fmt::Debug>(name: &str) -> (String, u
     let mut found = all.filter(|text| text.contains(&format!("::{name} at ")));
     let text = found.next().expect("it is registered");
     assert_eq!(found.next(), None);
-    let (before, at) = text.split_once(" at ").unwrap();
-    let (line, _column) =
-        at.trim_end_matches(')').strip_prefix(file!()).unwrap()[1..].split_once(':').unwrap();
-    (before.to_owned(), line.parse().unwrap())
+    let (before, at) = text.split_once(" at ").expect("it has a place");
+    let place = at.trim_end_matches(')').strip_prefix(file!()).expect("it is in this file");
+    let line = place.split(':').nth(1).and_then(|line| line.parse().ok());
+    (before.to_owned(), line.expect("it has a line"))
 }
 
 #[test]
