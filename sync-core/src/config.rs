@@ -81,7 +81,7 @@ impl Default for Limits {
             pong_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(10),
-            client_retention: Duration::from_secs(30 * 24 * 60 * 60),
+            client_retention: Duration::from_hours(30 * 24),
         }
     }
 }

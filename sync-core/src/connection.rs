@@ -198,7 +198,10 @@ impl Connection {
             if let (Some(_), Some(id), Some(first)) = (claim, mutation.id, blocked)
                 && id > first
             {
-                self.refuse(&subject, &Error::new(ErrorCode::Retry, "an earlier mutation must be sent again first"));
+                self.refuse(
+                    &subject,
+                    &Error::new(ErrorCode::Retry, "an earlier mutation must be sent again first"),
+                );
             } else {
                 let asker = Asker { claim, outbox: &self.outbox };
                 let retry = self.engine.mutate(asker, &mutation, &subject, now).await;
@@ -242,7 +245,9 @@ impl Connection {
                 }
                 return;
             }
-            Load::Subscribe(query, subject) => self.subscribe(&query, &subject).await.map_err(|error| (subject, error)),
+            Load::Subscribe(query, subject) => {
+                self.subscribe(&query, &subject).await.map_err(|error| (subject, error))
+            }
             Load::Read { model, key: Some(key), subject } => {
                 let client = self.claim.get().map(Claim::id);
                 match self.engine.read_one(&model, &key, client, SystemTime::now()).await {
@@ -265,7 +270,10 @@ impl Connection {
 
     async fn subscribe<'a>(&'a self, query: &Query, subject: &Subject) -> Result<Option<Pages<'a>>> {
         if self.outbox.key_of(&query.id).is_some() {
-            return Err(Error::new(ErrorCode::SubscriptionExists, "there is an open subscription with this id"));
+            return Err(Error::new(
+                ErrorCode::SubscriptionExists,
+                "there is an open subscription with this id",
+            ));
         }
         let (model, selection) = self.select(&query.model).await?;
         let engine = &self.engine;
@@ -306,13 +314,24 @@ impl Connection {
         // What changes between the pages follows before the end.
         let key = self.outbox.read_once(subject.id.clone(), joined, (place, head));
         let subject = subject.clone();
-        Ok(Some(Pages { key, subject, model, selection, ends_at_live: true, after: page.next, newest: head.max(page.seq) }))
+        Ok(Some(Pages {
+            key,
+            subject,
+            model,
+            selection,
+            ends_at_live: true,
+            after: page.next,
+            newest: head.max(page.seq),
+        }))
     }
 
     async fn select(&self, model: &str) -> Result<(&Model, Selection)> {
         let limit = self.engine.limits().subscriptions;
         if self.outbox.subscriptions() >= limit {
-            return Err(Error::limit("subscriptions", format!("a connection has at most {limit} subscriptions")));
+            return Err(Error::limit(
+                "subscriptions",
+                format!("a connection has at most {limit} subscriptions"),
+            ));
         }
         self.engine.select(model, self.claim.get().map(Claim::id), SystemTime::now()).await
     }
@@ -361,7 +380,15 @@ impl Connection {
             Ok((model, selection)) => {
                 let (place, head) = self.engine.hub().end_of(&horizon.query);
                 let ends_at_live = self.outbox.restart(key, (place, head));
-                pages.push_back(Pages { key, subject, model, selection, ends_at_live, after: None, newest: head });
+                pages.push_back(Pages {
+                    key,
+                    subject,
+                    model,
+                    selection,
+                    ends_at_live,
+                    after: None,
+                    newest: head,
+                });
             }
             Err(error) => {
                 self.unsubscribe(key);
@@ -397,7 +424,8 @@ impl Connection {
                     sink.feed(Message::Ping(Bytes::new())).await?;
                 }
                 if let Some((code, reason)) = closing.and_then(DisconnectReason::close_frame) {
-                    let frame = CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from_static(reason) };
+                    let frame =
+                        CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from_static(reason) };
                     sink.feed(Message::Close(Some(frame))).await?;
                 }
                 sink.flush().await
@@ -435,7 +463,9 @@ fn reason_of(error: &SocketError) -> DisconnectReason {
     match error {
         SocketError::Capacity(CapacityError::MessageTooLong { .. }) => DisconnectReason::TooLarge,
         SocketError::Utf8(_) => DisconnectReason::InvalidUtf8,
-        SocketError::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => DisconnectReason::Gone,
+        SocketError::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+            DisconnectReason::Gone
+        }
         SocketError::Protocol(_) => DisconnectReason::Protocol,
         _ => DisconnectReason::Gone,
     }

@@ -86,10 +86,13 @@ fn culprit<M: SyncedModel>(fields: &Object<'_>, error: &serde_json::Error) -> Op
 }
 
 fn not_a_row(error: &serde_json::Error) -> Error {
-    Error::new(ErrorCode::Invalid, format!("`model` must be an object with the row's fields: {}", plain(error)))
+    Error::new(
+        ErrorCode::Invalid,
+        format!("`model` must be an object with the row's fields: {}", plain(error)),
+    )
 }
 
-/// serde_json's message without the position, which counts in a part of the frame that the client does not see.
+/// The message of `serde_json` without the position, which counts in a part of the frame that the client does not see.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {

@@ -223,7 +223,11 @@ impl fmt::Display for Error {
 /// What `main` prints when it returns an error: readable, not the structure.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.inner.code == ErrorCode::Internal { write!(f, "{self}") } else { write!(f, "{}: {self}", self.inner.code) }
+        if self.inner.code == ErrorCode::Internal {
+            write!(f, "{self}")
+        } else {
+            write!(f, "{}: {self}", self.inner.code)
+        }
     }
 }
 

@@ -8,8 +8,7 @@ use std::{fmt, future::Future, pin::Pin};
 use bytes::Bytes;
 
 use crate::{
-    Context, Error, Filter, Query, Result,
-    draft,
+    Context, Error, Filter, Query, Result, draft,
     model::{Key, ModelId as _, SyncedModel, filter::Expr},
     query::ErasedQuery,
 };
@@ -130,7 +129,8 @@ impl UpdateInput<'_> {
     /// The row as it is, and as the client wants it.
     pub fn rows<M: SyncedModel>(&self) -> Result<(M, M)> {
         let current: M = stored(self.current)?;
-        let mut next = if self.is_patch { draft::overlay(&current, self.draft)? } else { draft::decode(self.draft)? };
+        let mut next =
+            if self.is_patch { draft::overlay(&current, self.draft)? } else { draft::decode(self.draft)? };
         next.__keep_server_fields(&current);
         Ok((current, next))
     }
@@ -177,16 +177,23 @@ pub fn shaped<M>(query: Query<M>) -> ErasedQuery {
 /// The plain handlers of `#[sync_handlers(crud)]`.
 mod plain {
     use super::{
-        BoxFuture, Context, CreateInput, DeleteInput, Filter, Result, Row, Scope, SyncedModel, UpdateInput, scope,
+        BoxFuture, Context, CreateInput, DeleteInput, Filter, Result, Row, Scope, SyncedModel, UpdateInput,
+        scope,
     };
 
     /// Stores what the client sent.
-    pub(super) fn create<'a, M: SyncedModel>(_: &'a Context, input: CreateInput<'a>) -> BoxFuture<'a, Result<Row>> {
+    pub(super) fn create<'a, M: SyncedModel>(
+        _: &'a Context,
+        input: CreateInput<'a>,
+    ) -> BoxFuture<'a, Result<Row>> {
         Box::pin(async move { input.row(&input.draft::<M>()?) })
     }
 
     /// Stores what the client sent.
-    pub(super) fn update<'a, M: SyncedModel>(_: &'a Context, input: UpdateInput<'a>) -> BoxFuture<'a, Result<Row>> {
+    pub(super) fn update<'a, M: SyncedModel>(
+        _: &'a Context,
+        input: UpdateInput<'a>,
+    ) -> BoxFuture<'a, Result<Row>> {
         Box::pin(async move { input.row(&input.rows::<M>()?.1) })
     }
 
@@ -228,5 +235,9 @@ fn id<M: SyncedModel>(key: &Key) -> Result<M::Id> {
 }
 
 fn same_id(key: &Key, row: Row) -> Result<Row> {
-    if row.key == *key { Ok(row) } else { Err(Error::internal(format!("a handler changed the id {key:?} to {:?}", row.key))) }
+    if row.key == *key {
+        Ok(row)
+    } else {
+        Err(Error::internal(format!("a handler changed the id {key:?} to {:?}", row.key)))
+    }
 }

@@ -64,7 +64,12 @@ impl Hub {
 
     /// Subscribes `outbox` to the rows of `model` in `filter`: the query, and the place after which everything is new to it. Every
     /// transaction up to the returned seq is in the store already.
-    pub(crate) fn join(&self, model: &Model, filter: &Expr, outbox: &Arc<Outbox>) -> (Arc<Query>, Place, Seq) {
+    pub(crate) fn join(
+        &self,
+        model: &Model,
+        filter: &Expr,
+        outbox: &Arc<Outbox>,
+    ) -> (Arc<Query>, Place, Seq) {
         let mut queries = self.queries.lock();
         let of_model = queries.entry(model.name()).or_default();
         let query = match of_model.iter().find(|query| query.filter == *filter) {
@@ -111,7 +116,11 @@ impl Hub {
                     let mut encoded = Encoded::new(change, transaction.seq);
                     for query in queries.get(change.model).into_iter().flatten() {
                         let Some(view) = query.judge(change) else { continue };
-                        let entry = TailEntry { index, is_removal: view == View::Removed, message: encoded.message(view) };
+                        let entry = TailEntry {
+                            index,
+                            is_removal: view == View::Removed,
+                            message: encoded.message(view),
+                        };
                         match nodes.iter_mut().find(|(other, _)| Arc::ptr_eq(other, query)) {
                             Some((_, entries)) => entries.push(entry),
                             None => nodes.push((query, smallvec::smallvec![entry])),
@@ -155,7 +164,13 @@ impl Query {
     fn new(model: &Model, filter: Expr) -> Self {
         let text = format!("{} {:x} {filter:?}", model.name(), model.hash);
         let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
-        Self { model: model.name(), filter, hash, tail: Mutex::new(Tail::new()), subscribers: Mutex::default() }
+        Self {
+            model: model.name(),
+            filter,
+            hash,
+            tail: Mutex::new(Tail::new()),
+            subscribers: Mutex::default(),
+        }
     }
 
     /// Of the model's schema and the filter: a cursor of a query with another hash cannot be continued.
@@ -277,7 +292,9 @@ struct Tail {
 
 impl Tail {
     fn new() -> Self {
-        Self { end: Arc::new(Node { seq: 0, entries: SmallVec::new(), total_bytes: 0, next: OnceLock::new() }) }
+        Self {
+            end: Arc::new(Node { seq: 0, entries: SmallVec::new(), total_bytes: 0, next: OnceLock::new() }),
+        }
     }
 
     fn end(&self) -> Place {

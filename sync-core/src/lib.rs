@@ -36,11 +36,10 @@
 //! * `server`: [`Server`] with its WebSocket endpoint, axum router and command line.
 //! * `sqlite`: the SQLite store, with SQLite itself compiled in.
 
+// Nothing that comes from the network may panic.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic, clippy::unreachable))]
 // Without the server nothing reads what models register.
 #![cfg_attr(not(feature = "server"), allow(dead_code))]
-
-#[cfg(test)]
-extern crate self as sync_core;
 
 mod context;
 mod draft;
@@ -69,16 +68,18 @@ mod server;
 #[cfg(feature = "server")]
 mod session;
 
-pub use self::{
-    context::Context,
-    error::{Error, ErrorCode, Result},
-    model::{Field, Filter, Filterable, Indexed, Key, KeyKind, ModelId, NotIndexed, Operand, SyncedModel, Value},
-    query::Query,
-};
 #[cfg(feature = "server")]
 pub use self::{
     config::Limits,
     server::{BuildError, Running, Server, ServerBuilder},
+};
+pub use self::{
+    context::Context,
+    error::{Error, ErrorCode, Result},
+    model::{
+        Field, Filter, Filterable, Indexed, Key, KeyKind, ModelId, NotIndexed, Operand, SyncedModel, Value,
+    },
+    query::Query,
 };
 pub use sync_derive::{SyncedModel, sync_handlers};
 
@@ -98,7 +99,9 @@ pub mod docs {
 pub mod __private {
     pub use crate::{
         draft::{decode as decode_draft, overlay as overlay_draft},
-        handlers::{BoxFuture, CreateInput, DeleteInput, HandlerTable, Row, Scope, UpdateInput, query, scope, shaped},
+        handlers::{
+            BoxFuture, CreateInput, DeleteInput, HandlerTable, Row, Scope, UpdateInput, query, scope, shaped,
+        },
         model::{Access, Field, FieldSchema, Indexed, NotIndexed, Schema, SyncedModel, field::encode_plain},
         probes::*,
         registry::{HandlerRegistration, ModelRegistration},

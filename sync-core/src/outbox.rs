@@ -139,7 +139,14 @@ pub(crate) struct LogWork {
 impl Outbox {
     pub(crate) fn new(limit: usize, epoch: Uuid, head: Seq) -> Self {
         let state = State { delivered: head, ..State::default() };
-        Self { state: Mutex::new(state), frames_ready: Notify::new(), work_ready: Notify::new(), room_made: Notify::new(), limit, epoch }
+        Self {
+            state: Mutex::new(state),
+            frames_ready: Notify::new(),
+            work_ready: Notify::new(),
+            room_made: Notify::new(),
+            limit,
+            epoch,
+        }
     }
 
     /// Puts an answer in line.
@@ -218,12 +225,22 @@ impl Outbox {
     }
 
     /// Adds a subscription whose pages will be read, with the changes after `position`.
-    pub(crate) fn subscribe(&self, id: RequestId, query: Arc<Query>, position: (Place, Seq)) -> SubscriptionKey {
+    pub(crate) fn subscribe(
+        &self,
+        id: RequestId,
+        query: Arc<Query>,
+        position: (Place, Seq),
+    ) -> SubscriptionKey {
         self.add(Some(id), query, Phase::Loading, Position::Tail(position.0, position.1), false)
     }
 
     /// Adds a read of all rows: a subscription that ends where it would become live.
-    pub(crate) fn read_once(&self, id: Option<RequestId>, query: Arc<Query>, position: (Place, Seq)) -> SubscriptionKey {
+    pub(crate) fn read_once(
+        &self,
+        id: Option<RequestId>,
+        query: Arc<Query>,
+        position: (Place, Seq),
+    ) -> SubscriptionKey {
         self.add(id, query, Phase::Loading, Position::Tail(position.0, position.1), true)
     }
 
@@ -283,14 +300,16 @@ impl Outbox {
 
     /// A subscription that must catch up from the log: one whose rows are all there.
     pub(crate) fn log_work(&self) -> Option<LogWork> {
-        self.state.lock().subscriptions.iter().find_map(|subscription| match (&subscription.phase, &subscription.position) {
-            (Phase::Joining { .. }, Position::Log(after)) => Some(LogWork {
-                key: subscription.key,
-                id: subscription.id.clone(),
-                query: subscription.query.clone(),
-                after: *after,
-            }),
-            _ => None,
+        self.state.lock().subscriptions.iter().find_map(|subscription| {
+            match (&subscription.phase, &subscription.position) {
+                (Phase::Joining { .. }, Position::Log(after)) => Some(LogWork {
+                    key: subscription.key,
+                    id: subscription.id.clone(),
+                    query: subscription.query.clone(),
+                    after: *after,
+                }),
+                _ => None,
+            }
         })
     }
 
@@ -321,7 +340,9 @@ impl Outbox {
     pub(crate) fn key_of(&self, id: &RequestId) -> Option<SubscriptionKey> {
         let state = self.state.lock();
         let mut of_subscribe = state.subscriptions.iter().filter(|subscription| !subscription.ends_at_live);
-        of_subscribe.find(|subscription| subscription.id.as_ref() == Some(id)).map(|subscription| subscription.key)
+        of_subscribe
+            .find(|subscription| subscription.id.as_ref() == Some(id))
+            .map(|subscription| subscription.key)
     }
 
     /// Every subscription's query, to leave them.
@@ -378,7 +399,9 @@ impl State {
     fn deliver(&mut self, head: Seq, frames: &mut Frames) {
         let mut changes = Vec::new();
         for subscription in &mut self.subscriptions {
-            if let (Phase::Live, Position::Tail(place, after)) = (&subscription.phase, &mut subscription.position) {
+            if let (Phase::Live, Position::Tail(place, after)) =
+                (&subscription.phase, &mut subscription.position)
+            {
                 while let Some((seq, entries)) = place.advance(head) {
                     if seq > *after {
                         changes.extend(entries.into_iter().map(|entry| (seq, entry)));
@@ -418,7 +441,10 @@ impl State {
                     changes.push(entry.message);
                 }
                 if bytes > FRAME_BYTES / 2 {
-                    frames.push(response::changes(subscription.id.as_ref(), seq, &std::mem::take(&mut changes)), true);
+                    frames.push(
+                        response::changes(subscription.id.as_ref(), seq, &std::mem::take(&mut changes)),
+                        true,
+                    );
                     bytes = 0;
                 }
             }

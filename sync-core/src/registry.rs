@@ -136,11 +136,18 @@ impl Model {
 impl Registry {
     /// What is registered in this program, and `more` models besides (the same one twice counts once).
     pub(crate) fn collect(more: &[ModelRegistration]) -> Result<Self, Vec<Fault>> {
-        let registered = inventory::iter::<ModelRegistration>.into_iter().copied().chain(more.iter().copied());
-        Self::check(registered.collect(), inventory::iter::<HandlerRegistration>.into_iter().copied().collect())
+        let registered =
+            inventory::iter::<ModelRegistration>.into_iter().copied().chain(more.iter().copied());
+        Self::check(
+            registered.collect(),
+            inventory::iter::<HandlerRegistration>.into_iter().copied().collect(),
+        )
     }
 
-    fn check(mut models: Vec<ModelRegistration>, mut handlers: Vec<HandlerRegistration>) -> Result<Self, Vec<Fault>> {
+    fn check(
+        mut models: Vec<ModelRegistration>,
+        mut handlers: Vec<HandlerRegistration>,
+    ) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         // inventory has no order; sorted, every start and every report is the same.
         models.sort_by_key(|model| (model.name, model.at.file(), model.at.line()));
@@ -175,7 +182,9 @@ impl Registry {
             hash: registration.schema.hash(registration.name),
             registration,
         };
-        Ok(Self { models: models.into_iter().map(|registration| (registration.name, model(registration))).collect() })
+        Ok(Self {
+            models: models.into_iter().map(|registration| (registration.name, model(registration))).collect(),
+        })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Model> {

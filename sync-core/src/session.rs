@@ -61,7 +61,11 @@ pub(crate) enum Action {
     Hello(Hello, Subject),
     Subscribe(Query, Subject),
     Unsubscribe(RequestId),
-    Read { model: Box<str>, key: Option<Key>, subject: Subject },
+    Read {
+        model: Box<str>,
+        key: Option<Key>,
+        subject: Subject,
+    },
     /// To be decided after those before it; then [`Session::decided`].
     Mutate(Mutation, Subject),
     Acknowledge(MutationId),
@@ -93,7 +97,8 @@ impl Session {
         self.heard(now);
         let mut actions = SmallVec::new();
         if exceeds_depth(text, self.limits.json_depth) {
-            let error = Error::limit("json_depth", format!("JSON may be nested {} deep", self.limits.json_depth));
+            let error =
+                Error::limit("json_depth", format!("JSON may be nested {} deep", self.limits.json_depth));
             let detail = ErrorDetail { retry: Some(false), ..ErrorDetail::default() };
             actions.push(Action::Answer(response::error(&Subject::default(), &error, &detail)));
             self.unreadable(&mut actions);
@@ -164,7 +169,10 @@ impl Session {
         match self.greeting {
             Greeting::Open => self.greeting = Greeting::Anonymous,
             Greeting::Refused => {
-                actions.push(refuse(&subject, &Error::new(ErrorCode::Retry, "`hello` was refused: it comes first")));
+                actions.push(refuse(
+                    &subject,
+                    &Error::new(ErrorCode::Retry, "`hello` was refused: it comes first"),
+                ));
                 return;
             }
             Greeting::Client | Greeting::Anonymous => {}

@@ -30,7 +30,8 @@ struct Figures {
 async fn main() {
     let folder = tempfile::tempdir().unwrap();
     let program = env!("CARGO_BIN_EXE_sync-test-server");
-    let server = ServerProcess::start(program, "127.0.0.1:0".parse().unwrap(), &folder.path().join("load.db"));
+    let server =
+        ServerProcess::start(program, "127.0.0.1:0".parse().unwrap(), &folder.path().join("load.db"));
     // In turn, so that both meet the same machine; the better of each is what it can do.
     let mut best: [Option<Figures>; 2] = [None, None];
     for round in 1..=3 {

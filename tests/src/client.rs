@@ -150,7 +150,9 @@ impl Client {
         loop {
             let frame = timeout(PATIENCE, self.socket.next()).await.expect("nothing comes");
             match frame {
-                Some(Ok(Message::Close(Some(frame)))) => return (frame.code.into(), frame.reason.to_string()),
+                Some(Ok(Message::Close(Some(frame)))) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
                 Some(Ok(Message::Text(text))) => match serde_json::from_str(&text).unwrap() {
                     Value::Array(messages) => self.messages.extend(messages),
                     message => self.messages.push_back(message),

@@ -1,4 +1,5 @@
 //! What the tests share: models, a server of them, and a client that types at the socket.
+#![allow(clippy::missing_panics_doc, reason = "what a test uses panics when the test fails")]
 
 pub mod client;
 pub mod models;

@@ -53,10 +53,14 @@ async fn create_read_update_patch_delete() {
 async fn ids_that_clients_choose() {
     let server = TestServer::memory().await;
     let mut client = server.client().await;
-    let chosen = client.ask(&json!({"method":"create","id":1,"modelname":"Note","model":{"key":"a","text":"x"}})).await;
+    let chosen = client
+        .ask(&json!({"method":"create","id":1,"modelname":"Note","model":{"key":"a","text":"x"}}))
+        .await;
     assert_eq!(chosen["model"]["key"], "a");
     assert_eq!(chosen["channel"], "sync:Note:a");
-    let taken = client.ask(&json!({"method":"create","id":2,"modelname":"Note","model":{"key":"a","text":"y"}})).await;
+    let taken = client
+        .ask(&json!({"method":"create","id":2,"modelname":"Note","model":{"key":"a","text":"y"}}))
+        .await;
     assert_eq!(taken["code"], "already_exists");
     let made = client.ask(&json!({"method":"create","id":3,"modelname":"Note","model":{"text":"z"}})).await;
     let key: uuid::Uuid = made["model"]["key"].as_str().unwrap().parse().unwrap();
@@ -69,16 +73,20 @@ async fn if_seq_is_only_if_nothing_changed() {
     let server = TestServer::memory().await;
     let mut client = server.client().await;
     client.ask(&json!({"method":"create","id":1,"modelname":"Todo","model":{"title":"a"}})).await;
-    client.ask(&json!({"method":"patch","id":2,"modelname":"Todo","model":{"id":1,"title":"b"},"if_seq":1})).await;
+    client
+        .ask(&json!({"method":"patch","id":2,"modelname":"Todo","model":{"id":1,"title":"b"},"if_seq":1}))
+        .await;
     for method in ["patch", "delete"] {
         let model = if method == "patch" { json!({"id":1,"title":"c"}) } else { json!({"id":1}) };
-        let refused = client.ask(&json!({"method":method,"id":3,"modelname":"Todo","model":model,"if_seq":1})).await;
+        let refused =
+            client.ask(&json!({"method":method,"id":3,"modelname":"Todo","model":model,"if_seq":1})).await;
         assert_eq!(refused["code"], "conflict");
         assert_eq!(refused["retry"], false);
         assert_eq!(refused["current"], json!({"id":1,"title":"b","completed":false}));
         assert_eq!(refused["current_seq"], 2);
     }
-    let current = client.ask(&json!({"method":"delete","id":4,"modelname":"Todo","model":{"id":1},"if_seq":2})).await;
+    let current =
+        client.ask(&json!({"method":"delete","id":4,"modelname":"Todo","model":{"id":1},"if_seq":2})).await;
     assert_eq!(current["method"], "confirm");
     server.stop().await;
 }
@@ -87,11 +95,15 @@ async fn if_seq_is_only_if_nothing_changed() {
 async fn fields_that_are_not_the_clients() {
     let server = TestServer::memory().await;
     let mut client = server.client().await;
-    let made = client.ask(&json!({"method":"create","id":1,"modelname":"Note","model":{"key":"n","text":"x"}})).await;
+    let made = client
+        .ask(&json!({"method":"create","id":1,"modelname":"Note","model":{"key":"n","text":"x"}}))
+        .await;
     let row = made["model"].as_object().unwrap();
     assert!(row["created_at"].as_i64().unwrap() > 1_700_000_000_000);
     assert!(!row.contains_key("author"), "{row:?}");
-    for (field, message) in [("created_at", "is set by the server only"), ("author", "unknown field"), ("autor", "unknown field")] {
+    for (field, message) in
+        [("created_at", "is set by the server only"), ("author", "unknown field"), ("autor", "unknown field")]
+    {
         for method in ["create", "update", "patch"] {
             let mut model = json!({"key": if method == "create" { "m" } else { "n" }, "text": "y"});
             model[field] = json!(1);
@@ -100,7 +112,8 @@ async fn fields_that_are_not_the_clients() {
             assert_eq!(refused["fields"], json!({field: message}), "{method} {field}");
         }
     }
-    let patched = client.ask(&json!({"method":"patch","id":3,"modelname":"Note","model":{"key":"n","text":"z"}})).await;
+    let patched =
+        client.ask(&json!({"method":"patch","id":3,"modelname":"Note","model":{"key":"n","text":"z"}})).await;
     assert_eq!(patched["model"]["created_at"], row["created_at"]);
     server.stop().await;
 }
@@ -109,7 +122,8 @@ async fn fields_that_are_not_the_clients() {
 async fn rows_out_of_scope_are_not_there() {
     let server = TestServer::memory().await;
     let mut client = server.client().await;
-    let hidden = json!({"method":"create","id":1,"modelname":"Note","model":{"key":"s","text":"x","secret":true}});
+    let hidden =
+        json!({"method":"create","id":1,"modelname":"Note","model":{"key":"s","text":"x","secret":true}});
     let made = client.ask(&hidden).await;
     assert_eq!(made["method"], "confirm");
     assert!(made.get("model").is_none(), "{made}");
@@ -134,7 +148,9 @@ async fn rows_out_of_scope_are_not_there() {
     }
     // A row that its own update takes out of view.
     client.ask(&json!({"method":"create","id":2,"modelname":"Note","model":{"key":"t","text":"x"}})).await;
-    let left = client.ask(&json!({"method":"patch","id":3,"modelname":"Note","model":{"key":"t","secret":true}})).await;
+    let left = client
+        .ask(&json!({"method":"patch","id":3,"modelname":"Note","model":{"key":"t","secret":true}}))
+        .await;
     assert_eq!(left["method"], "confirm");
     assert!(left.get("model").is_none(), "{left}");
     server.stop().await;
@@ -162,7 +178,8 @@ async fn what_is_not_declared_is_refused() {
         assert_eq!(refused["message"], format!("`{model}` does not allow `{method}`"));
         assert_eq!(refused["request"], request["method"]);
     }
-    let unseen = client.ask(&json!({"method":"create","id":2,"modelname":"Feedback","model":{"text":"fine"}})).await;
+    let unseen =
+        client.ask(&json!({"method":"create","id":2,"modelname":"Feedback","model":{"text":"fine"}})).await;
     assert_eq!(unseen["method"], "confirm");
     assert!(unseen.get("model").is_none(), "{unseen}");
     server.stop().await;
@@ -173,12 +190,14 @@ async fn faults_of_handlers_stay_inside() {
     let server = TestServer::memory().await;
     let mut client = server.client().await;
     for text in ["panic", "error"] {
-        let failed = client.ask(&json!({"method":"create","id":1,"modelname":"Feedback","model":{"text":text}})).await;
+        let failed =
+            client.ask(&json!({"method":"create","id":1,"modelname":"Feedback","model":{"text":text}})).await;
         assert_eq!(failed["code"], "internal");
         assert_eq!(failed["message"], "internal error");
         assert!(failed["ref"].as_str().unwrap().parse::<uuid::Uuid>().is_ok());
     }
-    let next = client.ask(&json!({"method":"create","id":2,"modelname":"Feedback","model":{"text":"fine"}})).await;
+    let next =
+        client.ask(&json!({"method":"create","id":2,"modelname":"Feedback","model":{"text":"fine"}})).await;
     assert_eq!(next["method"], "confirm");
     server.stop().await;
 }
@@ -190,14 +209,22 @@ async fn malformed_messages_are_told_what_is_wrong() {
     for (text, code, message) in [
         ("", "bad_request", "not a message: EOF while parsing a value at line 1 column 0"),
         ("hello", "bad_request", "not a message: expected value at line 1 column 1"),
-        ("{}", "bad_request", "a message needs a `method`: one of create, update, patch, delete, hello, subscribe, unsubscribe, read, ack"),
+        (
+            "{}",
+            "bad_request",
+            "a message needs a `method`: one of create, update, patch, delete, hello, subscribe, unsubscribe, read, ack",
+        ),
         (r#"{"method":7}"#, "bad_request", "`method` must be a string"),
         (
             r#"{"method":"craete"}"#,
             "bad_request",
             "there is no method `craete`; there are create, update, patch, delete, hello, subscribe, unsubscribe, read, ack",
         ),
-        (r#"{"method":"read","method":"read"}"#, "bad_request", "not a message: field `method` is given twice at line 1 column 25"),
+        (
+            r#"{"method":"read","method":"read"}"#,
+            "bad_request",
+            "not a message: field `method` is given twice at line 1 column 25",
+        ),
         (r#"{"method":"read"}"#, "bad_request", "`read` needs `modelname`"),
         (r#"{"method":"subscribe","modelname":"Todo"}"#, "bad_request", "`subscribe` needs `id`"),
         (
@@ -205,22 +232,70 @@ async fn malformed_messages_are_told_what_is_wrong() {
             "bad_request",
             "`subscribe` has no field `where`; it has id, modelname, since, ack",
         ),
-        (r#"{"method":"read","id":1.5,"modelname":"Todo"}"#, "bad_request", "`id` must be a string of 1 to 64 bytes or a whole number from 0 to 2^53 - 1"),
-        (r#"{"method":"read","modelname":"Tod"}"#, "unknown_model", "there is no model `Tod`; there are Closed, Counter, Feedback, Note, Slow, Todo"),
-        (r#"{"method":"read","modelname":"Todo","model":{"id":1,"title":"x"}}"#, "bad_request", "`model` must have the row's id and nothing else"),
+        (
+            r#"{"method":"read","id":1.5,"modelname":"Todo"}"#,
+            "bad_request",
+            "`id` must be a string of 1 to 64 bytes or a whole number from 0 to 2^53 - 1",
+        ),
+        (
+            r#"{"method":"read","modelname":"Tod"}"#,
+            "unknown_model",
+            "there is no model `Tod`; there are Closed, Counter, Feedback, Note, Slow, Todo",
+        ),
+        (
+            r#"{"method":"read","modelname":"Todo","model":{"id":1,"title":"x"}}"#,
+            "bad_request",
+            "`model` must have the row's id and nothing else",
+        ),
         (r#"{"method":"hello","client":"me"}"#, "bad_request", "`client` must be a UUID"),
         (r#"{"method":"create","modelname":"Todo"}"#, "bad_request", "`create` needs `model`"),
-        (r#"{"method":"create","modelname":"Todo","model":[]}"#, "invalid", "`model`: it is a sequence, expected an object"),
-        (r#"{"method":"create","modelname":"Todo","model":{"id":7,"title":"x"}}"#, "invalid", "id: is assigned by the server: leave it out"),
-        (r#"{"method":"create","modelname":"Todo","model":{"title":7}}"#, "invalid", "title: invalid type: integer `7`, expected a string"),
+        (
+            r#"{"method":"create","modelname":"Todo","model":[]}"#,
+            "invalid",
+            "`model`: it is a sequence, expected an object",
+        ),
+        (
+            r#"{"method":"create","modelname":"Todo","model":{"id":7,"title":"x"}}"#,
+            "invalid",
+            "id: is assigned by the server: leave it out",
+        ),
+        (
+            r#"{"method":"create","modelname":"Todo","model":{"title":7}}"#,
+            "invalid",
+            "title: invalid type: integer `7`, expected a string",
+        ),
         (r#"{"method":"create","modelname":"Todo","model":{}}"#, "invalid", "title: missing"),
-        (r#"{"method":"create","modelname":"Todo","model":{"title":" "}}"#, "invalid", "title: must not be empty"),
-        (r#"{"method":"create","modelname":"Todo","model":{"title":"x","done":true,"a":1}}"#, "invalid", "a: unknown field; done: unknown field"),
+        (
+            r#"{"method":"create","modelname":"Todo","model":{"title":" "}}"#,
+            "invalid",
+            "title: must not be empty",
+        ),
+        (
+            r#"{"method":"create","modelname":"Todo","model":{"title":"x","done":true,"a":1}}"#,
+            "invalid",
+            "a: unknown field; done: unknown field",
+        ),
         (r#"{"method":"update","modelname":"Todo","model":{"title":"x"}}"#, "invalid", "id: is missing"),
-        (r#"{"method":"patch","modelname":"Todo","model":{"id":"x"}}"#, "invalid", "id: is not an id of this model"),
-        (r#"{"method":"patch","modelname":"Todo","model":{"id":1e3}}"#, "invalid", "id: is not an id of this model"),
-        (r#"{"method":"delete","modelname":"Todo","model":{"id":1},"if_seq":-1}"#, "bad_request", "`if_seq` must be a whole number from 0 to 2^53 - 1"),
-        (r#"{"method":"delete","modelname":"Todo","cid":"c","model":{"id":1}}"#, "bad_request", "`delete` has no field `cid`; it has id, modelname, model, if_seq, ack"),
+        (
+            r#"{"method":"patch","modelname":"Todo","model":{"id":"x"}}"#,
+            "invalid",
+            "id: is not an id of this model",
+        ),
+        (
+            r#"{"method":"patch","modelname":"Todo","model":{"id":1e3}}"#,
+            "invalid",
+            "id: is not an id of this model",
+        ),
+        (
+            r#"{"method":"delete","modelname":"Todo","model":{"id":1},"if_seq":-1}"#,
+            "bad_request",
+            "`if_seq` must be a whole number from 0 to 2^53 - 1",
+        ),
+        (
+            r#"{"method":"delete","modelname":"Todo","cid":"c","model":{"id":1}}"#,
+            "bad_request",
+            "`delete` has no field `cid`; it has id, modelname, model, if_seq, ack",
+        ),
     ] {
         client.send_text(text).await;
         let refused = client.next("error").await;

@@ -42,7 +42,12 @@ impl Writer {
         json!({"method":"create","id":id,"modelname":"Todo","cid":title,"model":{"title":title},"ack":self.acked})
     }
 
-    async fn run(mut self, address: SocketAddr, progress: Arc<AtomicU64>, confirmed: mpsc::UnboundedSender<()>) -> Self {
+    async fn run(
+        mut self,
+        address: SocketAddr,
+        progress: Arc<AtomicU64>,
+        confirmed: mpsc::UnboundedSender<()>,
+    ) -> Self {
         let share = ROWS / CLIENTS;
         while self.confirmed.len() < usize::try_from(share).unwrap() {
             // An error is a cut line: the server is being killed.
@@ -178,7 +183,8 @@ async fn confirmed_rows_survive_sigkill() {
     assert_eq!(live["seq"], ROWS, "one seq a row, and no other");
     assert_eq!(rows.len() as u64, ROWS, "none lost, none doubled");
     let pages = reader.frames.iter().flatten().filter(|message| message["method"] == "read");
-    let seqs = pages.flat_map(|page| page["seqs"].as_array().unwrap().iter().map(|seq| seq.as_u64().unwrap()));
+    let seqs =
+        pages.flat_map(|page| page["seqs"].as_array().unwrap().iter().map(|seq| seq.as_u64().unwrap()));
     let mut seqs: Vec<_> = seqs.collect();
     for (row, seq) in rows.iter().zip(&seqs) {
         assert_eq!(expected.get(row["title"].as_str().unwrap()), Some(seq), "confirmed at this seq: {row}");

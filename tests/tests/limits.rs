@@ -37,10 +37,14 @@ async fn binary_frames_close_with_1003() {
 async fn deep_json_is_refused() {
     let server = TestServer::memory().await;
     let mut client = server.client().await;
-    let deep = format!(r#"{{"method":"create","modelname":"Todo","model":{}{}}}"#, "[".repeat(40), "]".repeat(40));
+    let deep =
+        format!(r#"{{"method":"create","modelname":"Todo","model":{}{}}}"#, "[".repeat(40), "]".repeat(40));
     client.send_text(&deep).await;
     let refused = client.next("error").await;
-    assert_eq!((&refused["code"], &refused["limit"], &refused["retry"]), (&json!("limit"), &json!("json_depth"), &json!(false)));
+    assert_eq!(
+        (&refused["code"], &refused["limit"], &refused["retry"]),
+        (&json!("limit"), &json!("json_depth"), &json!(false))
+    );
     server.stop().await;
 }
 

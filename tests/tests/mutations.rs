@@ -28,7 +28,9 @@ async fn a_repeat_gets_the_stored_outcome() {
     let (mut client, welcome) = Client::hello(server.address, me, Some(0)).await;
     assert_eq!(welcome["last"], 2);
     assert_eq!(welcome["outcomes"], json!([first, refused]));
-    client.send_text(r#"{"model":{"title":"a"},"cid":"c1","modelname":"Todo","id":1,"method":"create"}"#).await;
+    client
+        .send_text(r#"{"model":{"title":"a"},"cid":"c1","modelname":"Todo","id":1,"method":"create"}"#)
+        .await;
     assert_eq!(client.next("confirm").await, first);
     assert_eq!(client.ask(&create(2, "")).await, refused);
     assert_eq!(titles(&mut client).await, ["a"]);
@@ -109,7 +111,8 @@ async fn acknowledged_outcomes_are_forgotten() {
     // Decided after the acknowledgement, so that is done.
     assert_eq!(client.ask(&create(1, "a")).await["code"], "id_conflict");
     let (mut client, welcome) = Client::hello(server.address, me, Some(1)).await;
-    let outcomes: Vec<_> = welcome["outcomes"].as_array().unwrap().iter().map(|outcome| &outcome["id"]).collect();
+    let outcomes: Vec<_> =
+        welcome["outcomes"].as_array().unwrap().iter().map(|outcome| &outcome["id"]).collect();
     assert_eq!(outcomes, [2]);
     client.send(&json!({"method":"ack","ack":2})).await;
     client.ask(&create(3, "c")).await;
@@ -164,17 +167,25 @@ async fn hello_comes_first_and_once() {
 
 #[tokio::test]
 async fn later_mutations_wait_for_one_that_must_be_sent_again() {
-    let limits = { let mut limits = Limits::default(); limits.in_flight = 2; limits };
+    let limits = {
+        let mut limits = Limits::default();
+        limits.in_flight = 2;
+        limits
+    };
     let server = TestServer::start("memory:", limits).await;
     let (mut client, _) = Client::hello(server.address, Uuid::new_v4(), None).await;
     client.ask(&json!({"method":"create","id":1,"modelname":"Slow","model":{"id":"order","count":0}})).await;
-    let slow = |id: u64| json!({"method":"update","id":id,"modelname":"Slow","model":{"id":"order","count":0}});
+    let slow =
+        |id: u64| json!({"method":"update","id":id,"modelname":"Slow","model":{"id":"order","count":0}});
     // Two wait for the gate; the third is one too many, and the fourth comes after it.
     for id in 2..=5 {
         client.send(&slow(id)).await;
     }
     let third = client.answer(&json!(4)).await;
-    assert_eq!((&third["code"], &third["limit"], &third["retry"]), (&json!("limit"), &json!("in_flight"), &json!(true)));
+    assert_eq!(
+        (&third["code"], &third["limit"], &third["retry"]),
+        (&json!("limit"), &json!("in_flight"), &json!(true))
+    );
     let fourth = client.answer(&json!(5)).await;
     assert_eq!((&fourth["code"], &fourth["retry"]), (&json!("retry"), &json!(true)));
     models::slow_gate().add_permits(4);

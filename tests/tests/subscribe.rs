@@ -17,7 +17,7 @@ fn note(id: u64, key: &str, secret: bool) -> Value {
 /// What a client has of one subscription: rows by id, as it would merge them.
 #[derive(Default)]
 struct Rows {
-    rows: BTreeMap<String, (u64, Option<Value>)>,
+    by_id: BTreeMap<String, (u64, Option<Value>)>,
     seq: u64,
     live: bool,
     cursor: Value,
@@ -30,14 +30,15 @@ impl Rows {
         let seq = message["seq"].as_u64().unwrap_or(0);
         let id = |row: &Value| row.get("id").or(row.get("key")).unwrap().to_string();
         let mut put = |id: String, seq: u64, row: Option<Value>| {
-            let old = self.rows.entry(id).or_insert((0, None));
+            let old = self.by_id.entry(id).or_insert((0, None));
             if seq > old.0 {
                 *old = (seq, row);
             }
         };
         match message["method"].as_str().unwrap() {
             "read" => {
-                let rows = message["models"].as_array().unwrap().iter().zip(message["seqs"].as_array().unwrap());
+                let rows =
+                    message["models"].as_array().unwrap().iter().zip(message["seqs"].as_array().unwrap());
                 for (row, seq) in rows {
                     put(id(row), seq.as_u64().unwrap(), Some(row.clone()));
                 }
@@ -57,7 +58,7 @@ impl Rows {
                 self.seq = seq;
                 self.cursor = message["cursor"].clone();
             }
-            "reset" => self.rows.clear(),
+            "reset" => self.by_id.clear(),
             "progress" | "confirm" => {}
             other => panic!("{other}"),
         }
@@ -77,7 +78,7 @@ impl Rows {
     }
 
     fn titles(&self) -> Vec<&str> {
-        self.rows.values().filter_map(|(_, row)| row.as_ref()?["title"].as_str()).collect()
+        self.by_id.values().filter_map(|(_, row)| row.as_ref()?["title"].as_str()).collect()
     }
 }
 
@@ -117,7 +118,9 @@ async fn changes_follow_the_snapshot() {
     writer.ask(&create(5, "unheard")).await;
     let all = reader.ask(&json!({"method":"read","id":"all","modelname":"Todo"})).await;
     assert_eq!(all["seq"], 5);
-    assert!(!reader.frames.iter().flatten().any(|message| message["seq"] == 5 && message["method"] == "create"));
+    assert!(
+        !reader.frames.iter().flatten().any(|message| message["seq"] == 5 && message["method"] == "create")
+    );
     server.stop().await;
 }
 
@@ -194,7 +197,8 @@ async fn a_snapshot_comes_in_pages() {
     let keys: Vec<_> = rows.iter().map(|row| row["key"].as_str().unwrap()).collect();
     assert_eq!(keys, ["a", "b", "e"]);
     assert_eq!(live["seq"], 5);
-    let pages: Vec<_> = reader.frames.iter().flatten().filter(|message| message["method"] == "read").collect();
+    let pages: Vec<_> =
+        reader.frames.iter().flatten().filter(|message| message["method"] == "read").collect();
     assert_eq!(pages.iter().map(|page| page["more"].as_bool().unwrap()).collect::<Vec<_>>(), [true, false]);
 
     reader.send(&json!({"method":"read","id":"all","modelname":"Note"})).await;
@@ -206,7 +210,7 @@ async fn a_snapshot_comes_in_pages() {
             break;
         }
     }
-    assert_eq!(rows.rows.len(), 3);
+    assert_eq!(rows.by_id.len(), 3);
     server.stop().await;
 }
 
@@ -278,8 +282,12 @@ async fn a_cursor_brings_exactly_what_was_missed() {
     reader.send(&json!({"method":"subscribe","id":"s","modelname":"Todo","since":live["cursor"]})).await;
     let missed = reader.next("changes").await;
     assert_eq!(missed["id"], "s");
-    let methods: Vec<_> =
-        missed["changes"].as_array().unwrap().iter().map(|change| (&change["method"], &change["seq"])).collect();
+    let methods: Vec<_> = missed["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| (&change["method"], &change["seq"]))
+        .collect();
     assert_eq!(methods, [(&json!("delete"), &json!(3)), (&json!("create"), &json!(4))]);
     assert_eq!(reader.next("live").await["seq"], 4);
     writer.ask(&create(5, "d")).await;
@@ -304,7 +312,9 @@ async fn a_cursor_that_cannot_be_continued_begins_anew() {
     let parts: Vec<_> = todos.split('.').collect();
     let beyond = format!("{}.{}.{}", parts[0], 99, parts[2]);
     let other_epoch = format!("{}.{}.{}", uuid::Uuid::new_v4().simple(), parts[1], parts[2]);
-    for (since, reason) in [("nonsense", "cursor"), (&other_epoch, "epoch"), (&notes, "scope"), (&beyond, "horizon")] {
+    for (since, reason) in
+        [("nonsense", "cursor"), (&other_epoch, "epoch"), (&notes, "scope"), (&beyond, "horizon")]
+    {
         let mut reader = server.client().await;
         reader.send(&json!({"method":"subscribe","id":"s","modelname":"Todo","since":since})).await;
         let reset = reader.next("reset").await;
@@ -345,7 +355,8 @@ async fn a_slow_client_catches_up() {
     // 20 MB were sent, far more than socket buffers hold: the slow one was given up and catches up from the log.
     rows.until_seq(&mut slow, last).await;
     assert_eq!(rows.titles().len() as u64, WRITES / 2);
-    let methods: Vec<_> = slow.frames.iter().flatten().map(|message| message["method"].as_str().unwrap()).collect();
+    let methods: Vec<_> =
+        slow.frames.iter().flatten().map(|message| message["method"].as_str().unwrap()).collect();
     assert!(methods.iter().filter(|method| **method == "live").count() > 1, "it was live all the time");
     writer.ask(&create(0, "and on")).await;
     rows.until_seq(&mut slow, last + 1).await;

@@ -54,7 +54,8 @@ async fn main() -> Result<()> {
 
 /// The page: three files, part of the program.
 fn page() -> Router {
-    let file = |kind: &'static str, text: &'static str| get(move || async move { file(kind, text).into_response() });
+    let file =
+        |kind: &'static str, text: &'static str| get(move || async move { file(kind, text).into_response() });
     Router::new()
         .route("/", file("text/html; charset=utf-8", include_str!("../page/index.html")))
         .route("/app.js", file("text/javascript; charset=utf-8", include_str!("../page/app.js")))

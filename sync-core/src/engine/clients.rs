@@ -67,7 +67,8 @@ impl Clients {
             match clients.get(&id).and_then(Weak::upgrade) {
                 Some(client) => client,
                 None => {
-                    let new = Client { id, decided: tokio::sync::Mutex::default(), connection: Mutex::default() };
+                    let new =
+                        Client { id, decided: tokio::sync::Mutex::default(), connection: Mutex::default() };
                     let client = Arc::new(new);
                     if clients.len() == clients.capacity() {
                         clients.retain(|_, client| client.strong_count() > 0);

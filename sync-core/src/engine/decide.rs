@@ -31,7 +31,8 @@ use crate::{
     },
     registry::Model,
     store::{
-        Change, ClientWrite, Decision, MutationId, MutationRecord, MutationWrite, Outcome, Precondition, Seq, Transaction,
+        Change, ClientWrite, Decision, MutationId, MutationRecord, MutationWrite, Outcome, Precondition, Seq,
+        Transaction,
     },
 };
 
@@ -125,7 +126,11 @@ impl Engine {
         now: SystemTime,
     ) -> Result<Decided, Refused> {
         let Some(id) = mutation.id.filter(|id| *id > 0) else {
-            return Err(Error::new(ErrorCode::BadRequest, "after `hello` a mutation needs an `id`: 1, 2, 3, …").into());
+            return Err(Error::new(
+                ErrorCode::BadRequest,
+                "after `hello` a mutation needs an `id`: 1, 2, 3, …",
+            )
+            .into());
         };
         let client = claim.client.id;
         let mut decided = claim.client.decided.lock().await;
@@ -136,8 +141,9 @@ impl Engine {
             let last = match decided.last {
                 Some(last) => last,
                 None => {
-                    let record = self.store.client(client).await.map_err(unavailable)?;
-                    let forgotten = || Error::new(ErrorCode::ClientUnknown, "this client is not known any more");
+                    let record = self.store.client(client).await.map_err(|error| unavailable(&error))?;
+                    let forgotten =
+                        || Error::new(ErrorCode::ClientUnknown, "this client is not known any more");
                     *decided.last.insert(record.ok_or_else(forgotten)?.last)
                 }
             };
@@ -145,7 +151,8 @@ impl Engine {
                 return self.repeat(client, id, mutation, now).await.map(Decided::Answer);
             }
             if id > last + 1 {
-                let error = Error::new(ErrorCode::IdGap, format!("the next mutation of this client is {}", last + 1));
+                let error =
+                    Error::new(ErrorCode::IdGap, format!("the next mutation of this client is {}", last + 1));
                 return Err(Refused {
                     error,
                     detail: Box::new(ErrorDetail { expected: Some(last + 1), ..ErrorDetail::default() }),
@@ -165,8 +172,14 @@ impl Engine {
     }
 
     /// The stored outcome of a mutation that was decided before.
-    async fn repeat(&self, client: Uuid, id: MutationId, mutation: &Mutation, now: SystemTime) -> Result<Bytes, Refused> {
-        let record = self.store.client(client).await.map_err(unavailable)?;
+    async fn repeat(
+        &self,
+        client: Uuid,
+        id: MutationId,
+        mutation: &Mutation,
+        now: SystemTime,
+    ) -> Result<Bytes, Refused> {
+        let record = self.store.client(client).await.map_err(|error| unavailable(&error))?;
         let record = record.and_then(|record| record.mutations.into_iter().find(|record| record.id == id));
         match record {
             Some(record) if record.hash == mutation.hash => Ok(self.recorded(client, &record, now).await?),
@@ -182,7 +195,12 @@ impl Engine {
     }
 
     /// The answer to a decided mutation, once more: the same outcome, with the row as it is now.
-    pub(super) async fn recorded(&self, client: Uuid, record: &MutationRecord, now: SystemTime) -> Result<Bytes> {
+    pub(super) async fn recorded(
+        &self,
+        client: Uuid,
+        record: &MutationRecord,
+        now: SystemTime,
+    ) -> Result<Bytes> {
         let (name, key, method, cid) = match &record.outcome {
             Outcome::Rejected(message) => return Ok(Bytes::copy_from_slice(message.as_bytes())),
             Outcome::Confirmed { model, key, method, cid } => (model, key, method, cid),
@@ -196,7 +214,8 @@ impl Engine {
         let mut row = None;
         if let Some(model) = model
             && let Ok(scope) = self.scope(model, Some(client), now).await
-            && let Some(stored) = self.store.get(model.name(), key).await.map_err(unavailable)?
+            && let Some(stored) =
+                self.store.get(model.name(), key).await.map_err(|error| unavailable(&error))?
             && scope.matches(&stored.body)
         {
             row = Some(WireRow { row: model.rewire(&stored.body)?, seq: stored.seq });
@@ -238,8 +257,11 @@ impl Engine {
                         return Ok(Decided::Answer(message));
                     }
                     let text = String::from_utf8_lossy(&message).into();
-                    let transaction =
-                        Transaction { preconditions, changes: SmallVec::new(), client: write(Outcome::Rejected(text)) };
+                    let transaction = Transaction {
+                        preconditions,
+                        changes: SmallVec::new(),
+                        client: write(Outcome::Rejected(text)),
+                    };
                     match self.pipeline.submit(transaction, Effects::default()).await? {
                         Decision::Conflict => {}
                         Decision::OutOfOrder => return Err(out_of_order()),
@@ -272,11 +294,14 @@ impl Engine {
                         what,
                     };
                     let effects = Effects { wires: smallvec![wire], confirm: Some(confirm) };
-                    let transaction = Transaction { preconditions, changes: smallvec![change], client: write(outcome) };
+                    let transaction =
+                        Transaction { preconditions, changes: smallvec![change], client: write(outcome) };
                     match self.pipeline.submit(transaction, effects).await? {
                         Decision::Conflict => {}
                         Decision::OutOfOrder => return Err(out_of_order()),
-                        Decision::Recorded => return Err(Error::internal("a change was decided without a seq").into()),
+                        Decision::Recorded => {
+                            return Err(Error::internal("a change was decided without a seq").into());
+                        }
                         Decision::Committed(_) => return Ok(Decided::Confirmed),
                     }
                 }
@@ -319,7 +344,7 @@ impl Engine {
             (KeyKind::Text, Some(chosen), _) => model_key(model, chosen)?,
             (_, None, Some(key)) => key.clone(),
             (KeyKind::Int, None, None) => {
-                Key::Int(self.store.allocate_ids(model.name(), 1).await.map_err(unavailable)?)
+                Key::Int(self.store.allocate_ids(model.name(), 1).await.map_err(|error| unavailable(&error))?)
             }
             (KeyKind::Text, None, None) => {
                 model.generate_key().ok_or_else(|| Error::invalid(id_name, "must be chosen by the client"))?
@@ -337,7 +362,8 @@ impl Engine {
         let Row { key, body, wire } = guarded(create(context, input)).await?;
         self.check_size(&body)?;
         let scope = self.scope_or_none(model, context).await?;
-        let change = Change { model: model.name(), key, cid: content.cid.clone(), old: None, new: Some(body) };
+        let change =
+            Change { model: model.name(), key, cid: content.cid.clone(), old: None, new: Some(body) };
         Ok(Accepted { model, scope, change, wire: Some(wire) })
     }
 
@@ -349,7 +375,11 @@ impl Engine {
     ) -> Result<Accepted<'_>, Refused> {
         let model = self.model(&content.model)?;
         let handlers = &model.handlers;
-        let is_declared = if content.method == Method::Delete { handlers.delete.is_some() } else { handlers.update.is_some() };
+        let is_declared = if content.method == Method::Delete {
+            handlers.delete.is_some()
+        } else {
+            handlers.update.is_some()
+        };
         if !is_declared {
             return Err(not_declared(model, content.method.as_str()).into());
         }
@@ -370,7 +400,8 @@ impl Engine {
                 detail: Box::new(ErrorDetail { current: Some(row), ..ErrorDetail::default() }),
             });
         }
-        let mut change = Change { model: model.name(), key, cid: None, old: Some(current.body.clone()), new: None };
+        let mut change =
+            Change { model: model.name(), key, cid: None, old: Some(current.body.clone()), new: None };
         let mut wire = None;
         match (content.method, handlers.delete, handlers.update) {
             (Method::Delete, Some(delete), _) => {
@@ -381,7 +412,8 @@ impl Engine {
             }
             (method, _, Some(update)) => {
                 let is_patch = method == Method::Patch;
-                let input = UpdateInput { current: &current.body, draft: &content.row, is_patch, key: &change.key };
+                let input =
+                    UpdateInput { current: &current.body, draft: &content.row, is_patch, key: &change.key };
                 let row = guarded(update(context, input)).await?;
                 self.check_size(&row.body)?;
                 change.new = Some(row.body);
@@ -397,7 +429,7 @@ impl Engine {
         if let Some(pending) = self.pipeline.pending(model.name(), key) {
             return Ok(pending.body.map(|body| Current { seq: pending.seq, body }));
         }
-        let stored = self.store.get(model.name(), key).await.map_err(unavailable)?;
+        let stored = self.store.get(model.name(), key).await.map_err(|error| unavailable(&error))?;
         Ok(stored.map(|row| Current { seq: row.seq, body: row.body }))
     }
 
@@ -413,20 +445,26 @@ impl Engine {
         if body.len() <= self.limits.row_bytes {
             return Ok(());
         }
-        let message = format!("a row has at most {} bytes of JSON, this one {}", self.limits.row_bytes, body.len());
+        let message =
+            format!("a row has at most {} bytes of JSON, this one {}", self.limits.row_bytes, body.len());
         Err(Error::new(ErrorCode::TooLarge, message))
     }
 }
 
 /// Runs a handler; a panic in it fails this one request.
-pub(super) async fn guarded<T>(mut handler: Pin<Box<dyn Future<Output = Result<T>> + Send + '_>>) -> Result<T> {
+pub(super) async fn guarded<T>(
+    mut handler: Pin<Box<dyn Future<Output = Result<T>> + Send + '_>>,
+) -> Result<T> {
     let mut poll = pin!(std::future::poll_fn(move |cx| {
         match std::panic::catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
             Ok(poll) => poll,
             Err(panic) => {
                 let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
                 let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-                Poll::Ready(Err(Error::internal(format!("a handler panicked: {}", message.unwrap_or_default()))))
+                Poll::Ready(Err(Error::internal(format!(
+                    "a handler panicked: {}",
+                    message.unwrap_or_default()
+                ))))
             }
         }
     }));
@@ -445,7 +483,8 @@ fn id_field<'a>(model: &Model, row: &'a str) -> Result<Option<&'a RawValue>> {
 
 /// A field in it that is not the id.
 fn other_field(model: &Model, row: &str) -> Result<Option<String>> {
-    let is_other = |name: &str| model.schema().field(name).is_none_or(|field| field.name != model.schema().id);
+    let is_other =
+        |name: &str| model.schema().field(name).is_none_or(|field| field.name != model.schema().id);
     request::row_field_name(row, is_other)
 }
 

@@ -49,7 +49,11 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Opens the store for the models.
-    pub(crate) async fn open(registry: Registry, store: Arc<dyn Store>, limits: Limits) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        registry: Registry,
+        store: Arc<dyn Store>,
+        limits: Limits,
+    ) -> Result<Self, StoreError> {
         let tables: Vec<_> = registry.iter().map(table).collect();
         let Opened { epoch, head } = store.open(&tables).await?;
         Ok(Self {
@@ -107,7 +111,7 @@ impl Engine {
         // What an older connection of this client has under way is decided first.
         let mut decided = claim.client.decided.lock().await;
         decided.last = None;
-        let record = self.store.client(hello.client).await.map_err(unavailable)?;
+        let record = self.store.client(hello.client).await.map_err(|error| unavailable(&error))?;
         let write = ClientWrite { client: hello.client, seen: millis(now), ack: hello.ack, mutation: None };
         let record = match record {
             Some(record) => {
@@ -125,7 +129,11 @@ impl Engine {
                 let transaction = Transaction { client: Some(write), ..Transaction::default() };
                 match self.pipeline.submit(transaction, Effects::default()).await? {
                     Decision::Recorded => {}
-                    other => return Err(Error::internal(format!("registering a client was decided as {other:?}"))),
+                    other => {
+                        return Err(Error::internal(format!(
+                            "registering a client was decided as {other:?}"
+                        )));
+                    }
                 }
                 crate::store::ClientRecord::default()
             }
@@ -140,7 +148,11 @@ impl Engine {
             epoch: self.epoch,
             last: record.last,
             outcomes,
-            schema: self.registry.iter().map(|model| (model.name(), format!("{:016x}", model.hash))).collect(),
+            schema: self
+                .registry
+                .iter()
+                .map(|model| (model.name(), format!("{:016x}", model.hash)))
+                .collect(),
             limits: BTreeMap::from([
                 ("message_bytes", self.limits.message_bytes),
                 ("in_flight", self.limits.in_flight),
@@ -179,14 +191,20 @@ impl Engine {
         self.registry.get(name).ok_or_else(|| {
             let known: Vec<_> = self.registry.iter().map(Model::name).collect();
             let shown: String = name.chars().take(40).collect();
-            Error::new(ErrorCode::UnknownModel, format!("there is no model `{shown}`; there are {}", known.join(", ")))
+            Error::new(
+                ErrorCode::UnknownModel,
+                format!("there is no model `{shown}`; there are {}", known.join(", ")),
+            )
         })
     }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("registry", &self.registry).field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("registry", &self.registry)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }
 
@@ -206,12 +224,11 @@ fn millis(time: SystemTime) -> i64 {
     i64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis()).unwrap_or(i64::MAX)
 }
 
-fn unavailable(error: StoreError) -> Error {
-    tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+fn unavailable(error: &StoreError) -> Error {
+    tracing::error!(error = error as &dyn std::error::Error, "the store failed");
     Error::new(ErrorCode::Unavailable, "the store did not answer")
 }
 
 fn not_declared(model: &Model, method: &str) -> Error {
     Error::new(ErrorCode::MethodNotAllowed, format!("`{}` does not allow `{method}`", model.name()))
 }
-

@@ -94,7 +94,14 @@ impl Confirming {
             Confirmed::Unseen => None,
         };
         let cid = self.cid.as_deref();
-        response::confirm(&Confirm { id: self.id, model: self.model, key: &self.key, cid, seq, row: row.as_ref() })
+        response::confirm(&Confirm {
+            id: self.id,
+            model: self.model,
+            key: &self.key,
+            cid,
+            seq,
+            row: row.as_ref(),
+        })
     }
 }
 
@@ -122,11 +129,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// `Unavailable` when the store failed: the outcome is unknown. `Shutdown` after [`close`](Self::close).
-    pub(super) async fn submit(
-        &self,
-        transaction: Transaction,
-        effects: Effects,
-    ) -> Result<Decision> {
+    pub(super) async fn submit(&self, transaction: Transaction, effects: Effects) -> Result<Decision> {
         let (decided, decision) = oneshot::channel();
         {
             let mut state = self.state.lock();
@@ -187,16 +190,29 @@ impl Pipeline {
         }
     }
 
-    async fn commit(&self, mut batch: Vec<Submitted>, store: &Arc<dyn Store>, registry: &Registry, hub: &Hub) {
+    async fn commit(
+        &self,
+        mut batch: Vec<Submitted>,
+        store: &Arc<dyn Store>,
+        registry: &Registry,
+        hub: &Hub,
+    ) {
         let transactions = batch.iter().map(|submitted| submitted.transaction.clone()).collect();
         let decisions = match store.commit(transactions).await {
             Ok(decisions) if decisions.len() == batch.len() => decisions,
             Ok(decisions) => {
-                tracing::error!(decided = decisions.len(), submitted = batch.len(), "the store lost count of a batch");
+                tracing::error!(
+                    decided = decisions.len(),
+                    submitted = batch.len(),
+                    "the store lost count of a batch"
+                );
                 return self.fail(batch, store, registry, hub).await;
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a commit failed; its outcome is unknown");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a commit failed; its outcome is unknown"
+                );
                 return self.fail(batch, store, registry, hub).await;
             }
         };
@@ -228,7 +244,9 @@ impl Pipeline {
             .iter_mut()
             .zip(&decisions)
             .filter_map(|(submitted, decision)| match decision {
-                Decision::Committed(seq) if follows && *seq > hub.head() => Some(submitted.published(*seq, registry)),
+                Decision::Committed(seq) if follows && *seq > hub.head() => {
+                    Some(submitted.published(*seq, registry))
+                }
                 _ => None,
             })
             .collect();
@@ -299,7 +317,10 @@ impl Submitted {
     fn published(&mut self, seq: Seq, registry: &Registry) -> Published {
         let wires = mem::take(&mut self.effects.wires).into_iter().chain(std::iter::repeat(None));
         let changes = self.transaction.changes.iter().zip(wires);
-        Published { seq, changes: changes.filter_map(|(change, wire)| published(change, wire, registry)).collect() }
+        Published {
+            seq,
+            changes: changes.filter_map(|(change, wire)| published(change, wire, registry)).collect(),
+        }
     }
 }
 
@@ -353,5 +374,8 @@ async fn publish_log(store: &Arc<dyn Store>, registry: &Registry, hub: &Hub, unt
 }
 
 fn unavailable() -> Error {
-    Error::new(ErrorCode::Unavailable, "the store did not answer; whether it was done is known when it is sent again")
+    Error::new(
+        ErrorCode::Unavailable,
+        "the store did not answer; whether it was done is known when it is sent again",
+    )
 }

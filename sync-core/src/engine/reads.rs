@@ -51,7 +51,12 @@ impl Engine {
     }
 
     /// The rows that a `subscribe`, or a `read` of all rows, is about.
-    pub(crate) async fn select(&self, model: &str, client: Option<Uuid>, now: SystemTime) -> Result<(&Model, Selection)> {
+    pub(crate) async fn select(
+        &self,
+        model: &str,
+        client: Option<Uuid>,
+        now: SystemTime,
+    ) -> Result<(&Model, Selection)> {
         let model = self.model(model)?;
         let scope = self.scope(model, client, now).await?;
         let mut selection = Selection { filter: scope, page_rows: self.limits.page_rows };
@@ -75,13 +80,18 @@ impl Engine {
         let model = self.model(model)?;
         let scope = self.scope(model, client, now).await?;
         let key = model.parse_key(key).ok_or_else(Error::not_found)?;
-        let stored = self.store.get(model.name(), &key).await.map_err(unavailable)?;
+        let stored = self.store.get(model.name(), &key).await.map_err(|error| unavailable(&error))?;
         let stored = stored.filter(|row| scope.matches(&row.body)).ok_or_else(Error::not_found)?;
         Ok((model, key, WireRow { row: model.rewire(&stored.body)?, seq: stored.seq }))
     }
 
     /// The next page with any row of the selection in it, or the last one.
-    pub(crate) async fn page(&self, model: &Model, selection: &Selection, after: Option<Key>) -> Result<WirePage> {
+    pub(crate) async fn page(
+        &self,
+        model: &Model,
+        selection: &Selection,
+        after: Option<Key>,
+    ) -> Result<WirePage> {
         let mut after = after;
         loop {
             // Half a frame of stored rows: what clients see of them, with names and seqs, fits one.
@@ -89,7 +99,7 @@ impl Engine {
                 .store
                 .page(model.name(), after.as_ref(), selection.page_rows, FRAME_BYTES / 2)
                 .await
-                .map_err(unavailable)?;
+                .map_err(|error| unavailable(&error))?;
             let next = if page.more { page.rows.last().map(|row| row.key.clone()) } else { None };
             let mut rows = Vec::with_capacity(page.rows.len());
             for stored in page.rows.iter().filter(|row| selection.filter.matches(&row.body)) {
@@ -117,14 +127,16 @@ impl Engine {
 
     /// Reads on in the log for a subscription that is not in the tail.
     pub(crate) async fn catch_up(&self, work: &LogWork) -> Result<CaughtUp> {
-        let page = self.store.log(work.after, FRAME_BYTES / 2).await.map_err(unavailable)?;
+        let page = self.store.log(work.after, FRAME_BYTES / 2).await.map_err(|error| unavailable(&error))?;
         if page.horizon > work.after {
             return Ok(CaughtUp::Horizon);
         }
         let mut messages = Vec::new();
         for entry in &page.transactions {
             let published = pipeline::published_entry(entry, &self.registry);
-            messages.extend(published.changes.iter().filter_map(|change| work.query.message(change, published.seq)));
+            messages.extend(
+                published.changes.iter().filter_map(|change| work.query.message(change, published.seq)),
+            );
         }
         let seq = page.transactions.last().map_or(work.after, |entry| entry.seq);
         Ok(CaughtUp::To { seq, messages, is_end: seq >= page.head })
@@ -146,4 +158,3 @@ impl Engine {
         }
     }
 }
-

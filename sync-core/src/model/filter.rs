@@ -126,7 +126,11 @@ impl Expr {
     }
 
     /// `a & (b & c)` and `(a & b) & c` are one expression, and one alone stands for itself.
-    fn flat(parts: Vec<Expr>, join: fn(Vec<Expr>) -> Self, open: fn(Expr) -> Result<Vec<Expr>, Expr>) -> Self {
+    fn flat(
+        parts: Vec<Expr>,
+        join: fn(Vec<Expr>) -> Self,
+        open: fn(Expr) -> Result<Vec<Expr>, Expr>,
+    ) -> Self {
         let mut flat = Vec::with_capacity(parts.len());
         for part in parts {
             match open(part) {

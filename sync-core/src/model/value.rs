@@ -56,10 +56,12 @@ impl From<serde_json::Value> for Value {
 }
 
 impl Value {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "guarded by the range and compared back")]
+    #[expect(clippy::cast_possible_truncation, reason = "guarded by the range")]
     fn float(value: f64) -> Self {
         // 2^63 is exact in f64, and no f64 lies between it and i64::MAX.
-        if value.fract() == 0.0 && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value) {
+        if value.fract() == 0.0
+            && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value)
+        {
             Self::Int(value as i64)
         } else {
             Self::Float(value.to_bits())

@@ -160,10 +160,14 @@ impl Message {
         };
         match ack {
             Ok(ack) => Self { subject, ack, request },
-            Err(error) => Self { subject, ack: None, request: request.and_then(|request| match request {
-                mutation @ Request::Mutate(_) => Ok(mutation),
-                _ => Err(error),
-            }) },
+            Err(error) => Self {
+                subject,
+                ack: None,
+                request: request.and_then(|request| match request {
+                    mutation @ Request::Mutate(_) => Ok(mutation),
+                    _ => Err(error),
+                }),
+            },
         }
     }
 
@@ -206,7 +210,10 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                 let mut fields = SmallVec::<[(Cow<'de, str>, &'de RawValue); 8]>::new();
                 while let Some(Name(name)) = map.next_key()? {
                     if fields.iter().any(|(other, _)| *other == name) {
-                        return Err(A::Error::custom(format_args!("field `{}` is given twice", shown(&name))));
+                        return Err(A::Error::custom(format_args!(
+                            "field `{}` is given twice",
+                            shown(&name)
+                        )));
                     }
                     fields.push((name, map.next_value()?));
                 }
@@ -227,7 +234,8 @@ impl<'a> Fields<'a> {
     }
 
     fn method(&self) -> Result<AnyMethod> {
-        let known = || METHODS.iter().map(|method| method.as_str()).chain(FIELDS.iter().map(|(name, _)| *name));
+        let known =
+            || METHODS.iter().map(|method| method.as_str()).chain(FIELDS.iter().map(|(name, _)| *name));
         let list = || known().collect::<Vec<_>>().join(", ");
         let Some(name) = self.text("method")? else {
             return Err(bad(format!("a message needs a `method`: one of {}", list())));
@@ -236,9 +244,9 @@ impl<'a> Fields<'a> {
             return Ok(AnyMethod::Mutation(*method));
         }
         let other = FIELDS.iter().find(|(other, _)| *other == name);
-        other.map(|(name, fields)| AnyMethod::Other(name, fields)).ok_or_else(|| {
-            bad(format!("there is no method `{}`; there are {}", shown(&name), list()))
-        })
+        other
+            .map(|(name, fields)| AnyMethod::Other(name, fields))
+            .ok_or_else(|| bad(format!("there is no method `{}`; there are {}", shown(&name), list())))
     }
 
     /// Whether all fields belong to the method.
@@ -284,7 +292,9 @@ impl<'a> Fields<'a> {
         match self.get("id") {
             Some(raw) if raw.get().starts_with('"') => Ok(self.name("id")?.map(RequestId::Text)),
             _ => self.integer("id").map(|id| id.map(RequestId::Number)).map_err(|_| {
-                bad(format!("`id` must be a string of 1 to {MAX_NAME} bytes or a whole number from 0 to 2^53 - 1"))
+                bad(format!(
+                    "`id` must be a string of 1 to {MAX_NAME} bytes or a whole number from 0 to 2^53 - 1"
+                ))
             }),
         }
     }

@@ -324,12 +324,14 @@ mod tests {
             text(&page("Todo", Some(&id), std::slice::from_ref(&row), 9, false)),
             r#"{"method":"read","channel":"sync:Todo","modelname":"Todo","id":"todos","models":[{"id":2,"title":"tea"}],"seqs":[5],"seq":9,"more":false}"#
         );
-        let message = Confirm { id: Some(1), model: "Todo", key: &key, cid: Some("c1"), seq: 5, row: Some(&row) };
+        let message =
+            Confirm { id: Some(1), model: "Todo", key: &key, cid: Some("c1"), seq: 5, row: Some(&row) };
         assert_eq!(
             text(&confirm(&message)),
             r#"{"method":"confirm","channel":"sync:Todo:c1","modelname":"Todo","id":1,"cid":"c1","model":{"id":2,"title":"tea"},"row_seq":5,"seq":5}"#
         );
-        let subject = Subject { method: Some("create"), id: Some(RequestId::Number(1)), ..Subject::default() };
+        let subject =
+            Subject { method: Some("create"), id: Some(RequestId::Number(1)), ..Subject::default() };
         assert_eq!(
             text(&error(&subject, &Error::invalid("title", "must not be empty"), &ErrorDetail::default())),
             r#"{"method":"error","id":1,"request":"create","code":"invalid","message":"title: must not be empty","fields":{"title":"must not be empty"},"retry":false}"#
@@ -349,6 +351,9 @@ mod tests {
     fn a_frame_of_one_is_the_message_itself() {
         let message = progress(1);
         assert_eq!(frame(std::slice::from_ref(&message)), message);
-        assert_eq!(text(&frame(&[progress(1), progress(2)])), r#"[{"method":"progress","seq":1},{"method":"progress","seq":2}]"#);
+        assert_eq!(
+            text(&frame(&[progress(1), progress(2)])),
+            r#"[{"method":"progress","seq":1},{"method":"progress","seq":2}]"#
+        );
     }
 }

@@ -9,7 +9,10 @@ use std::{
 
 use axum::Router;
 
-use super::{Server, origin::{self, Origins}};
+use super::{
+    Server,
+    origin::{self, Origins},
+};
 use crate::{
     Limits, Result, SyncedModel,
     registry::{ModelRegistration, Registry},

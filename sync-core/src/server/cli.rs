@@ -26,7 +26,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve (the default)
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Print the models of this program
     Models,
 }
@@ -60,7 +60,12 @@ pub(super) async fn run(mut server: Server) -> Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // A program that has set up tracing itself keeps its own.
     let ansi = std::io::stderr().is_terminal();
-    let _ = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).try_init();
+    let _ = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .with_target(false)
+        .try_init();
 
     let models: Vec<_> = server.registry.iter().map(crate::registry::Model::name).collect();
     for model in server.registry.iter() {

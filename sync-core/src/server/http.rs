@@ -18,7 +18,10 @@ use hyper_util::{
 use tokio::{net::TcpListener, time};
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{handshake::derive_accept_key, protocol::{Role, WebSocketConfig}},
+    tungstenite::{
+        handshake::derive_accept_key,
+        protocol::{Role, WebSocketConfig},
+    },
 };
 
 use super::{Open, Shared};
@@ -62,7 +65,11 @@ fn script(source: &'static str) -> impl IntoResponse {
 async fn socket(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
     if !shared.origins.admit(request.headers()) {
         tracing::info!(origin = ?request.headers().get(header::ORIGIN), "a page of another origin was refused");
-        return (StatusCode::FORBIDDEN, "this origin may not connect; the server has a list of those that may\n").into_response();
+        return (
+            StatusCode::FORBIDDEN,
+            "this origin may not connect; the server has a list of those that may\n",
+        )
+            .into_response();
     }
     let answer = match Handshake::read(request.headers()) {
         Ok(handshake) => handshake.answer(),
@@ -108,20 +115,28 @@ impl Handshake {
     #[expect(clippy::result_large_err, reason = "the error is the answer")]
     fn read(headers: &HeaderMap) -> Result<Self, Response> {
         let has = |name, token: &str| {
-            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-                value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
-            })
+            headers
+                .get_all(name)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
         };
         if !has(header::CONNECTION, "upgrade") || !has(header::UPGRADE, "websocket") {
             let message = "this is a WebSocket: connect to it with a WebSocket client\n";
-            return Err((StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], message).into_response());
+            return Err(
+                (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], message).into_response()
+            );
         }
         if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
             let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
-            return Err((StatusCode::BAD_REQUEST, version, "WebSocket version 13 is needed\n").into_response());
+            return Err(
+                (StatusCode::BAD_REQUEST, version, "WebSocket version 13 is needed\n").into_response()
+            );
         }
         let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24) else {
-            return Err((StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is missing or malformed\n").into_response());
+            return Err(
+                (StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is missing or malformed\n").into_response()
+            );
         };
         // A client that offers subprotocols means one of them; one that offers none takes what there is.
         let has_subprotocol = headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);

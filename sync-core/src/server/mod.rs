@@ -21,7 +21,7 @@ use crate::{Limits, Result, engine::Engine, registry::Registry};
 pub use self::builder::{BuildError, ServerBuilder};
 
 /// How often old clients are looked for.
-const FORGET_EVERY: time::Duration = time::Duration::from_secs(60 * 60);
+const FORGET_EVERY: time::Duration = time::Duration::from_hours(1);
 
 /// A server for the models of a program: [`run`](Self::run) it, or [`start`](Self::start) it inside an axum app of your own.
 ///
@@ -109,7 +109,11 @@ impl Server {
         });
         let tasks = Tasks { committing, forgetting };
         let shared = Shared { engine, stopping, origins: self.origins, connections: watch::channel(0).0 };
-        Ok(Running { shared: Arc::new(shared), tasks: Arc::new(Mutex::new(Some(tasks))), routes: self.routes })
+        Ok(Running {
+            shared: Arc::new(shared),
+            tasks: Arc::new(Mutex::new(Some(tasks))),
+            routes: self.routes,
+        })
     }
 }
 
@@ -184,7 +188,9 @@ impl Running {
         }
         match engine.store().close().await {
             Ok(()) => tracing::info!("stopped"),
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the store did not close cleanly"),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the store did not close cleanly");
+            }
         }
     }
 

@@ -34,8 +34,11 @@ impl Origins {
             return true;
         }
         // Its own page, whether or not a proxy took TLS off.
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse().ok());
-        host.is_some_and(|host: Authority| ["http", "https"].iter().any(|scheme| normal(scheme, &host) == origin))
+        let host =
+            headers.get(header::HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse().ok());
+        host.is_some_and(|host: Authority| {
+            ["http", "https"].iter().any(|scheme| normal(scheme, &host) == origin)
+        })
     }
 }
 
