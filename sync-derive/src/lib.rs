@@ -72,6 +72,7 @@ use proc_macro::TokenStream;
 /// Names in JSON, and what is left out of it, come from `#[serde(...)]` and nothing else. These hold for what is stored,
 /// what clients see and what they send: `rename`, `rename_all`, `alias`, `default` (also on the struct), `with`,
 /// `serialize_with`, `deserialize_with`, `skip`, `skip_serializing_if`. A field that serde skips is not stored.
+/// What `skip_serializing_if` leaves out counts as null in filters, for your constants too.
 /// What clients send is always checked as with `deny_unknown_fields`, and every wrong field is named in the answer.
 ///
 /// ```

@@ -11,26 +11,23 @@ pub(crate) fn without_self(tokens: impl ToTokens, name: &TokenStream) -> TokenSt
     })
 }
 
-/// `tokens` with every named lifetime but `'static` left to be inferred.
-pub(crate) fn without_lifetimes(tokens: TokenStream) -> TokenStream {
-    let mut trees = tokens.into_iter().peekable();
-    let mut result = TokenStream::new();
-    while let Some(tree) = trees.next() {
-        match tree {
-            TokenTree::Punct(quote) if quote.as_char() == '\'' => {
-                result.extend([TokenTree::Punct(quote)]);
-                if let Some(TokenTree::Ident(name)) = trees.next() {
-                    let name = if name == "static" { name } else { Ident::new("_", name.span()) };
-                    result.extend([TokenTree::Ident(name)]);
+/// `tokens` with the lifetimes of these names left to be inferred.
+pub(crate) fn without_lifetimes(tokens: TokenStream, names: &[&Ident]) -> TokenStream {
+    let mut follows_quote = false;
+    tokens
+        .into_iter()
+        .map(|tree| {
+            let is_lifetime = follows_quote;
+            follows_quote = matches!(&tree, TokenTree::Punct(quote) if quote.as_char() == '\'');
+            match tree {
+                TokenTree::Ident(name) if is_lifetime && names.contains(&&name) => {
+                    Ident::new("_", name.span()).into()
                 }
+                TokenTree::Group(group) => regroup(&group, without_lifetimes(group.stream(), names)).into(),
+                tree => tree,
             }
-            TokenTree::Group(group) => {
-                result.extend([TokenTree::Group(regroup(&group, without_lifetimes(group.stream())))]);
-            }
-            tree => result.extend([tree]),
-        }
-    }
-    result
+        })
+        .collect()
 }
 
 /// `tokens`, all at `span`.
@@ -101,7 +98,9 @@ mod tests {
 
     #[test]
     fn infers_lifetimes() {
-        let tokens = without_lifetimes(quote!((&'a Todo, Cow<'static, str>)));
-        assert_eq!(tokens.to_string(), quote!((&'_ Todo, Cow<'static, str>)).to_string());
+        let tokens = quote!((&'a Todo, Cow<'static, str>, &'a dyn for<'b> Fn(&'b a)));
+        let inferred = quote!((&'_ Todo, Cow<'static, str>, &'_ dyn for<'b> Fn(&'b a)));
+        let a = Ident::new("a", Span::call_site());
+        assert_eq!(without_lifetimes(tokens, &[&a]).to_string(), inferred.to_string());
     }
 }

@@ -139,7 +139,7 @@ impl Handler {
     fn of(kind: Kind, function: &ImplItemFn, model: &TokenStream, errors: &mut Errors) -> Self {
         let signature = &function.sig;
         kind.check(signature, &tokens::text(model), errors);
-        let outside = |tokens: TokenStream| tokens::without_lifetimes(tokens::without_self(tokens, model));
+        let outside = |tokens: TokenStream| outside(tokens, signature, model);
         Self {
             kind,
             ident: signature.ident.clone(),
@@ -176,7 +176,7 @@ impl Stranger {
         Some(Self {
             ident: signature.ident.clone(),
             cfgs: cfgs(&function.attrs),
-            first_parameter: tokens::without_lifetimes(tokens::without_self(first, model)),
+            first_parameter: outside(first, signature, model),
             message: format!(
                 "`{name}` takes a `&Context` but is no handler: {meant} goes in an impl without `#[sync_handlers]`"
             ),
@@ -307,6 +307,13 @@ fn ty(parameter: &FnArg) -> Option<TokenStream> {
         FnArg::Typed(parameter) => Some(parameter.ty.to_token_stream()),
         FnArg::Receiver(_) => None,
     }
+}
+
+/// A type of the function, as it can stand outside of the impl.
+fn outside(ty: TokenStream, signature: &Signature, model: &TokenStream) -> TokenStream {
+    let lifetimes: Vec<_> =
+        signature.generics.lifetimes().map(|parameter| &parameter.lifetime.ident).collect();
+    tokens::without_lifetimes(tokens::without_self(ty, model), &lifetimes)
 }
 
 fn mentions(tokens: &TokenStream, words: &[String]) -> bool {

@@ -16,7 +16,6 @@ pub(crate) fn all(model: &Model) -> TokenStream {
     let constants = fields.filter(|field| names.insert(&field.constant)).map(|field| constant(model, field));
     quote! {
         #[automatically_derived]
-        #[allow(dead_code, unreachable_pub)]
         impl #ident {
             #(#constants)*
         }

@@ -42,7 +42,6 @@ fn wire(model: &Model) -> TokenStream {
         quote!(#attribute #ident: #ty,)
     });
     quote! {
-        #[allow(dead_code)]
         #[derive(#runtime::serde::Serialize)]
         #[serde(remote = #remote, crate = #serde, #(#container),*)]
         struct __SyncWire {
@@ -67,7 +66,6 @@ fn draft(model: &Model) -> TokenStream {
     }));
     let fields = model.fields.iter().map(|field| draft_field(model, field));
     quote! {
-        #[allow(dead_code)]
         #[derive(#runtime::serde::Deserialize)]
         #[serde(remote = #remote, crate = #serde, deny_unknown_fields, #(#container),*)]
         struct __SyncDraft {

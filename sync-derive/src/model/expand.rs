@@ -16,10 +16,12 @@ pub(crate) fn model(model: &Model) -> TokenStream {
     let Copies { wire, serialize, draft, deserialize } = Copies::of(model);
     let implementation = implementation(model, &Methods { serialize, deserialize });
     let constants = constants::all(model);
+    let allowed = allowed();
     // The place that is reported for the model is that of its name.
     let place = tokens::at(ident.span(), runtime);
     let register = quote_spanned!(ident.span()=> #place::ModelRegistration::of::<#ident>());
     quote! {
+        #allowed
         const _: () = {
             #wire
             #draft
@@ -44,7 +46,9 @@ pub(crate) fn stub(model: &Model, with_trait: bool) -> TokenStream {
     let methods = Methods { serialize: Some(serialize), deserialize };
     let implementation = with_trait.then(|| implementation(model, &methods));
     let constants = constants::all(model);
+    let allowed = allowed();
     quote! {
+        #allowed
         const _: () = {
             #implementation
             #constants
@@ -57,6 +61,11 @@ struct Methods {
     /// `None` where clients see all that is stored.
     serialize: Option<TokenStream>,
     deserialize: TokenStream,
+}
+
+/// What the struct's own names may cause, for which it can have an `allow` of its own, and constants that nobody uses.
+fn allowed() -> TokenStream {
+    quote!(#[allow(dead_code, deprecated, non_snake_case, unreachable_pub)])
 }
 
 fn implementation(model: &Model, methods: &Methods) -> TokenStream {

@@ -89,6 +89,26 @@ impl Note {
     }
 }
 
+/// Fields that have lints of their own.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncedModel)]
+#[allow(non_snake_case, clippy::struct_excessive_bools, clippy::struct_field_names)]
+pub struct Awkward {
+    /// The id.
+    #[sync(id)]
+    pub is_id: u64,
+    /// It was of use.
+    #[deprecated]
+    #[sync(read_only, index)]
+    pub is_old: bool,
+    /// It has a name from elsewhere.
+    #[sync(server_only)]
+    pub isOfJavaScript: bool,
+    /// It has an umlaut.
+    pub is_schön: bool,
+    /// It is one more.
+    pub is_more: bool,
+}
+
 mod inner {
     use serde::{Deserialize, Serialize};
     use sync_core::{SyncedModel, sync_handlers};

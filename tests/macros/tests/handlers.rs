@@ -105,6 +105,7 @@ impl Helpers {
         Self::pause().await;
         Self::pass(std::pin::pin!(Self::pause())).await;
         Self::generic(&1).await;
+        Self::call(&str::trim, "x").await;
         Ok(draft.shortened())
     }
 
@@ -127,6 +128,11 @@ impl Helpers {
 
     async fn pass(future: impl Future<Output = ()> + Send) {
         future.await;
+    }
+
+    async fn call<'a>(f: &'a (dyn for<'b> Fn(&'b str) -> &'b str + Sync), text: &'a str) -> &'a str {
+        Self::pause().await;
+        f(text)
     }
 
     async fn generic<T: Sync>(_: &T) {

@@ -6,6 +6,7 @@ use sync_core::{
     SyncedModel,
 };
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
 mod hex {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
