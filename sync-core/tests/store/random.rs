@@ -128,7 +128,7 @@ impl Run {
 
     fn transaction(&mut self) -> Transaction {
         let mut transaction = Transaction::default();
-        for _ in 0..self.random.below(3) {
+        for _ in 0..self.random.below(5) {
             let model = if self.random.below(40) == 0 { "Other" } else { self.row_model() };
             let (key, length) = (self.key(model), 60 + self.random.small(200));
             let (old, new) = (body_of(&key, length), body_of(&key, length + self.random.small(9)));

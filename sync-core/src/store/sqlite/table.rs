@@ -108,11 +108,9 @@ impl Ids {
         self.end = self.end.max(end);
     }
 
-    /// Takes what was not given out of the reserve, to be written to the disk.
-    pub(super) fn give_back(&mut self) -> Option<i64> {
-        let surplus = self.end > self.next;
-        self.end = self.next;
-        surplus.then_some(self.next)
+    /// The next id, to write to the disk at the end, where ids are left in the reserve.
+    pub(super) fn unused(&self) -> Option<i64> {
+        (self.end > self.next).then_some(self.next)
     }
 }
 

@@ -276,7 +276,7 @@ impl Writer {
         }
         let ids = transaction(&self.connection, "give unused ids back", || {
             for table in self.tables.values().filter(|table| table.kind == KeyKind::Int) {
-                let next = table.ids.lock().give_back();
+                let next = table.ids.lock().unused();
                 if let Some(next) = next {
                     write_next_id(&self.connection, table, next).map_err(cannot("give unused ids back"))?;
                 }
