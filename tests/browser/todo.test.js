@@ -295,7 +295,7 @@ test("who is editing what another deletes gets the text back", async (context) =
   assert.match((await a.problems.textContent()) ?? "", /just begun/, "what was there is offered in turn");
 });
 
-const TOO_LONG = "much too long ".repeat(400).trim();
+const TOO_LONG = "much too long ".repeat(1000).trim();
 
 test("a todo that is refused: the message, and what was typed", async (context) => {
   const { pages: [a] } = await start(context);

@@ -213,7 +213,7 @@ export class Connection {
   #hello({ client: uuid, ack }) {
     assert.equal(this.#client, undefined, "one hello");
     let client = this.#server.clients.get(uuid);
-    if (!client && ack !== undefined) {
+    if (ack !== undefined && ack > (client?.last ?? -1)) {
       this.#line.push({ method: "error", request: "hello", code: "client_unknown", message: "forgotten", retry: false });
       return;
     }

@@ -281,7 +281,7 @@ function renderUnsent() {
 
 /** @param {ReturnType<typeof shown>} rows the ones to be seen */
 function renderList(rows) {
-  const focused = items.get([...items].find(([, { li }]) => li.contains(document.activeElement))?.[0] ?? NaN);
+  const focused = [...items.values()].find(({ li }) => li.contains(document.activeElement));
   const after = focused?.li.nextElementSibling;
   const present = new Set(rows.map(({ id }) => id));
   for (const [id, item] of items) {
