@@ -4,6 +4,7 @@
  */
 
 /** @typedef {import("./mutations.js").SyncError} SyncError */
+/** @typedef {import("./rows.js").Id} Id */
 /** @typedef {import("./rows.js").Row} Row */
 /** @typedef {import("./rows.js").Rows} Rows */
 
@@ -22,16 +23,19 @@
  * @template {Row} [T=Row]
  */
 export class Model {
+  #id;
   #mutate;
   #subscribe;
 
   /**
    * @param {string} name
+   * @param {string} id the field that is the rows' id
    * @param {(method: string, model: object, cid?: string) => Promise<any>} mutate
    * @param {(listener?: (subscription: Subscription<T>) => void) => Subscription<T>} subscribe
    */
-  constructor(name, mutate, subscribe) {
+  constructor(name, id, mutate, subscribe) {
     this.name = name;
+    this.#id = id;
     this.#mutate = mutate;
     this.#subscribe = subscribe;
   }
@@ -47,7 +51,7 @@ export class Model {
   }
 
   /**
-   * @param {Pick<T, "id"> & Partial<T>} model the whole row
+   * @param {Partial<T>} model the whole row
    * @returns {Promise<T>}
    */
   update(model) {
@@ -55,7 +59,7 @@ export class Model {
   }
 
   /**
-   * @param {Pick<T, "id"> & Partial<T>} model the row's id and the fields to change
+   * @param {Partial<T>} model the row's id and the fields to change
    * @returns {Promise<T>}
    */
   patch(model) {
@@ -63,11 +67,11 @@ export class Model {
   }
 
   /**
-   * @param {T["id"]} id
+   * @param {Id} id
    * @returns {Promise<void>}
    */
   delete(id) {
-    return this.#mutate("delete", { id });
+    return this.#mutate("delete", { [this.#id]: id });
   }
 
   /**
@@ -98,9 +102,9 @@ export class Subscription {
     this.#close = close;
   }
 
-  /** To be read only: all subscriptions of the model share it. @returns {ReadonlyMap<T["id"], Readonly<T>>} */
+  /** To be read only: all subscriptions of the model share it. @returns {ReadonlyMap<Id, Readonly<T>>} */
   get rows() {
-    return /** @type {Map<T["id"], T>} */ (this.#collection.rows.rows);
+    return /** @type {Map<Id, T>} */ (this.#collection.rows.rows);
   }
 
   /** `loading` until there are rows; `stale` while they may be behind the server's. */

@@ -4,7 +4,7 @@
  */
 
 /** @typedef {number | string} Id */
-/** @typedef {{id: Id, [field: string]: any}} Row */
+/** @typedef {{[field: string]: any}} Row */
 /** @typedef {{method: string, model: Row, seq: number}} Change */
 /** @typedef {{seq: number, row: Row | undefined}} Version a deletion is a version without a row */
 
@@ -29,6 +29,12 @@ export class Rows {
   #waiting;
   /** Whether what waits is all there is: rows that are not in it are gone. */
   #whole = true;
+  #idName;
+
+  /** @param {string} [idName] the field that is the rows' id */
+  constructor(idName = "id") {
+    this.#idName = idName;
+  }
 
   /** A subscription begins, at the cursor where there is one. */
   begin() {
@@ -62,19 +68,19 @@ export class Rows {
    * @param {readonly number[]} seqs
    */
   page(models, seqs) {
-    models.forEach((row, index) => this.#wait(row.id, { seq: seqs[index], row }));
+    models.forEach((row, index) => this.#wait(row[this.#idName], { seq: seqs[index], row }));
   }
 
   /** @param {readonly Change[]} changes */
   catchUp(changes) {
-    for (const change of changes) this.#wait(change.model.id, version(change));
+    for (const change of changes) this.#wait(change.model[this.#idName], version(change));
   }
 
   /** @param {Change} change one that just happened */
   change(change) {
-    if (this.#waiting) this.#wait(change.model.id, version(change));
+    if (this.#waiting) this.#wait(change.model[this.#idName], version(change));
     else if (this.status === "live" && change.seq > this.#complete) {
-      this.#apply(change.model.id, version(change));
+      this.#apply(change.model[this.#idName], version(change));
       this.reached = Math.max(this.reached, change.seq);
     }
   }

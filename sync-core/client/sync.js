@@ -84,13 +84,15 @@ export class Database {
   /**
    * @template {Row} [T=Row]
    * @param {string} name
+   * @param {{id?: string}} [options] `id`: the field that is the rows' id, where it is another than `id`
    * @returns {Model<T>}
    */
-  model(name) {
+  model(name, { id = "id" } = {}) {
     return new Model(
       name,
+      id,
       (method, model, cid) => this.#mutate(method, name, model, cid),
-      (listener) => this.#subscribe(name, listener),
+      (listener) => this.#subscribe(name, id, listener),
     );
   }
 
@@ -112,12 +114,13 @@ export class Database {
 
   /**
    * @param {string} name
+   * @param {string} idName
    * @param {((subscription: Subscription<any>) => void) | undefined} listener
    */
-  #subscribe(name, listener) {
+  #subscribe(name, idName, listener) {
     let collection = this.#collections.get(name);
     if (!collection) {
-      collection = { id: this.#nextId(), rows: new Rows(), subscriptions: new Set() };
+      collection = { id: this.#nextId(), rows: new Rows(idName), subscriptions: new Set() };
       this.#collections.set(name, collection);
       if (this.status === "online") this.#ask(name, collection);
     }
@@ -151,7 +154,8 @@ export class Database {
    */
   #ask(modelname, { id, rows }) {
     rows.begin();
-    this.#line.send({ method: "subscribe", id, modelname, since: rows.cursor });
+    const since = rows.cursor;
+    this.#line.send({ method: "subscribe", id, modelname, since, since_seq: since && rows.reached });
   }
 
   #hello() {

@@ -279,7 +279,7 @@ impl Connection {
         let engine = &self.engine;
         let (joined, place, head) = engine.hub().join(model, &selection.filter, &self.outbox);
         if let Some(cursor) = &query.since {
-            match engine.resumable(cursor, &joined) {
+            match engine.resumable(cursor, query.since_seq, &joined) {
                 Ok(seq) => {
                     self.outbox.resume(query.id.clone(), joined, seq);
                     return Ok(None);

@@ -104,6 +104,8 @@ struct Subscription {
     position: Position,
     /// A `read` of all rows: ends where a subscription becomes live.
     ends_at_live: bool,
+    /// The client takes it for live.
+    was_live: bool,
 }
 
 /// How far a subscription is.
@@ -260,7 +262,15 @@ impl Outbox {
         let mut state = self.state.lock();
         let key = SubscriptionKey(state.next_key);
         state.next_key += 1;
-        state.subscriptions.push(Subscription { key, id, query, phase, position, ends_at_live });
+        state.subscriptions.push(Subscription {
+            key,
+            id,
+            query,
+            phase,
+            position,
+            ends_at_live,
+            was_live: false,
+        });
         key
     }
 
@@ -275,6 +285,7 @@ impl Outbox {
         let mut state = self.state.lock();
         let Some(subscription) = state.find(key) else { return false };
         subscription.phase = Phase::Loading;
+        subscription.was_live = false;
         subscription.position = Position::Tail(place, seq);
         let ends_at_live = subscription.ends_at_live;
         let reset = response::reset(subscription.id.as_ref(), "horizon");
@@ -372,7 +383,7 @@ impl Outbox {
             }
             state.go_live(head, self.epoch, &mut frames, &mut left);
             if progress {
-                frames.push(response::progress(head), true);
+                frames.push(response::progress(state.progress()), true);
             }
         }
         for query in left {
@@ -393,6 +404,16 @@ impl State {
 
     fn find(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
         self.subscriptions.iter_mut().find(|subscription| subscription.key == key)
+    }
+
+    /// Up to where every subscription that is live, or was until it fell behind, has had the changes.
+    fn progress(&self) -> Seq {
+        let behind = self.subscriptions.iter().filter(|subscription| subscription.was_live);
+        let had = behind.filter_map(|subscription| match (&subscription.phase, &subscription.position) {
+            (Phase::Live, _) => None,
+            (_, Position::Tail(_, seq) | Position::Log(seq)) => Some(*seq),
+        });
+        had.fold(self.delivered, Seq::min)
     }
 
     /// The changes of the live subscriptions up to `head`, each once, by seq.
@@ -460,6 +481,7 @@ impl State {
             let cursor = Cursor { epoch, seq: head, hash: subscription.query.hash() };
             frames.push(response::live(model, subscription.id.as_ref(), head, &cursor.to_string()), true);
             subscription.phase = Phase::Live;
+            subscription.was_live = true;
             *after = head;
             true
         });

@@ -144,7 +144,7 @@ test("resume: the rows stay, the cursor is sent, what was missed is applied at `
   c.cut();
   assert.deepEqual(calls, [["stale", { 1: "a", 2: "b", 3: "c" }]]);
   c.online();
-  assert.deepEqual(c.socket.take(), [{ method: "subscribe", id, modelname: "Todo", since: "c2" }]);
+  assert.deepEqual(c.socket.take(), [{ method: "subscribe", id, modelname: "Todo", since: "c2", since_seq: 3 }]);
   c.socket.receive({
     method: "changes",
     id,
@@ -274,4 +274,19 @@ test("a row whose id is text, and one whose id is the same number, are two", () 
   c.online();
   const { subscription } = c.live([row(1, "number"), row("1", "text")]);
   assert.deepEqual([subscription.rows.get(1).title, subscription.rows.get("1").title], ["number", "text"]);
+});
+
+test("a model whose id is another field", async () => {
+  const c = client();
+  c.online();
+  const notes = c.db.model("Note", { id: "key" });
+  const { rows } = notes.subscribe();
+  const [{ id }] = c.socket.take();
+  c.socket.receive({ method: "read", id, modelname: "Note", models: [{ key: "a", text: "x" }], seqs: [1], seq: 1, more: false });
+  c.socket.receive({ method: "live", id, modelname: "Note", seq: 1, cursor: "c1" });
+  assert.deepEqual([...rows], [["a", { key: "a", text: "x" }]]);
+  void notes.delete("a");
+  assert.deepEqual(c.socket.take().map(({ model }) => model), [{ key: "a" }]);
+  c.socket.receive({ method: "delete", modelname: "Note", model: { key: "a" }, seq: 2 });
+  assert.equal(rows.size, 0);
 });

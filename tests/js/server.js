@@ -238,14 +238,15 @@ export class Connection {
     for (const id of [...client.outcomes.keys()]) if (id <= ack) client.outcomes.delete(id);
   }
 
-  #subscribe({ id, modelname, since }) {
+  #subscribe({ id, modelname, since, since_seq: came = 0 }) {
     assert.equal(this.subscriptions.has(id), false, "a new id");
     if (modelname !== "Todo") {
       this.#line.push({ method: "error", id, request: "subscribe", modelname, code: "unknown_model", message: "", retry: false });
       return;
     }
     const { epoch, seq, horizon } = this.#server;
-    const [ofEpoch, from] = (since ?? "").split(":").map(Number);
+    const [ofEpoch, at] = (since ?? "").split(":").map(Number);
+    const from = Math.max(at, came);
     const reason = since === undefined || (ofEpoch === epoch && from >= horizon) ? undefined : ofEpoch === epoch ? "horizon" : "epoch";
     if (reason) this.#line.push({ method: "reset", id, reason });
     if (since === undefined || reason) this.subscriptions.set(id, { id, mode: "pages", after: 0, from: seq });

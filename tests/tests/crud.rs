@@ -230,7 +230,7 @@ async fn malformed_messages_are_told_what_is_wrong() {
         (
             r#"{"method":"subscribe","id":"a","modelname":"Todo","where":{}}"#,
             "bad_request",
-            "`subscribe` has no field `where`; it has id, modelname, since, ack",
+            "`subscribe` has no field `where`; it has id, modelname, since, since_seq, ack",
         ),
         (
             r#"{"method":"read","id":1.5,"modelname":"Todo"}"#,

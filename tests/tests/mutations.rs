@@ -140,6 +140,18 @@ async fn a_client_that_is_not_known_any_more_is_told() {
 }
 
 #[tokio::test]
+async fn an_acknowledgement_of_what_was_not_decided_comes_from_another_time() {
+    let server = TestServer::memory().await;
+    let me = Uuid::new_v4();
+    let (mut client, _) = Client::hello(server.address, me, None).await;
+    client.ask(&create(1, "a")).await;
+    let mut client = server.client().await;
+    client.send(&json!({"method":"hello","client":me,"ack":2})).await;
+    assert_eq!(client.next("error").await["code"], "client_unknown");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_newer_connection_replaces_the_older() {
     let server = TestServer::memory().await;
     let me = Uuid::new_v4();

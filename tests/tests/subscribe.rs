@@ -297,6 +297,14 @@ async fn a_cursor_brings_exactly_what_was_missed() {
     let mut reader = server.client().await;
     reader.send(&json!({"method":"subscribe","id":"s","modelname":"Todo","since":live["cursor"]})).await;
     assert_eq!(reader.next("live").await["seq"], 5);
+    // What came live, or by `progress`, since the cursor was given.
+    let mut reader = server.client().await;
+    let since =
+        json!({"method":"subscribe","id":"s","modelname":"Todo","since":live["cursor"],"since_seq":6});
+    writer.ask(&create(6, "e")).await;
+    writer.ask(&create(7, "f")).await;
+    reader.send(&since).await;
+    assert_eq!(reader.next("changes").await["changes"].as_array().unwrap().len(), 1);
     server.stop().await;
 }
 

@@ -112,8 +112,13 @@ impl Engine {
         }
     }
 
-    /// Checks a cursor: where a query can be continued from, or why not.
-    pub(crate) fn resumable(&self, cursor: &str, query: &Query) -> Result<Seq, &'static str> {
+    /// Checks a cursor, and how far its client says that it has come since: where a query can be continued from, or why not.
+    pub(crate) fn resumable(
+        &self,
+        cursor: &str,
+        since_seq: Option<Seq>,
+        query: &Query,
+    ) -> Result<Seq, &'static str> {
         let cursor = crate::outbox::Cursor::parse(cursor).ok_or("cursor")?;
         if cursor.epoch != self.epoch {
             return Err("epoch");
@@ -121,8 +126,9 @@ impl Engine {
         if cursor.hash != query.hash() {
             return Err("scope");
         }
+        let seq = cursor.seq.max(since_seq.unwrap_or(0));
         // A head behind a cursor of the same epoch: the store lost what it had confirmed.
-        if cursor.seq > self.hub.head() { Err("horizon") } else { Ok(cursor.seq) }
+        if seq > self.hub.head() { Err("horizon") } else { Ok(seq) }
     }
 
     /// Reads on in the log for a subscription that is not in the tail.

@@ -63,6 +63,8 @@ pub(crate) struct Query {
     pub(crate) id: RequestId,
     pub(crate) model: Box<str>,
     pub(crate) since: Option<Box<str>>,
+    /// What the client has had since then.
+    pub(crate) since_seq: Option<Seq>,
 }
 
 /// A `create`, `update`, `patch` or `delete`. What is wrong with it is decided in its turn, so that its number is used up.
@@ -113,7 +115,7 @@ impl Method {
 /// The fields of every method but the mutations'.
 const FIELDS: [(&str, &[&str]); 5] = [
     ("hello", &["client"]),
-    ("subscribe", &["id", "modelname", "since"]),
+    ("subscribe", &["id", "modelname", "since", "since_seq"]),
     ("unsubscribe", &["id"]),
     ("read", &["id", "modelname", "model"]),
     ("ack", &[]),
@@ -318,6 +320,7 @@ impl<'a> Fields<'a> {
                 id: Self::required(method, "id", self.id()?)?,
                 model: self.modelname(method)?,
                 since: self.text("since")?.map(Into::into),
+                since_seq: self.integer("since_seq")?,
             })),
             "unsubscribe" => Ok(Request::Unsubscribe(Self::required(method, "id", self.id()?)?)),
             "read" => {
