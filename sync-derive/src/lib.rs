@@ -42,7 +42,8 @@ use proc_macro::TokenStream;
 /// # let _ = open;
 /// ```
 ///
-/// The struct has named fields, no type or lifetime parameters, and serde's `Serialize` and `Deserialize` beside `Clone`.
+/// The struct has named fields, no type or lifetime parameters, and serde's `Serialize` and `Deserialize` beside `Clone`,
+/// all of them derived: what clients see and send is told by the struct and its attributes.
 /// By itself a model is closed: what clients may do with it is said under [`#[sync_handlers]`](macro@sync_handlers).
 ///
 /// # On the struct
@@ -72,7 +73,8 @@ use proc_macro::TokenStream;
 /// Names in JSON, and what is left out of it, come from `#[serde(...)]` and nothing else. These hold for what is stored,
 /// what clients see and what they send: `rename`, `rename_all`, `alias`, `default` (also on the struct), `with`,
 /// `serialize_with`, `deserialize_with`, `skip`, `skip_serializing_if`. A field that serde skips is not stored.
-/// What `skip_serializing_if` leaves out counts as null in filters, for your constants too.
+/// What `skip_serializing_if` leaves out counts as null in filters, for your constants too; it needs a `default` beside it,
+/// or an `Option`, so that the row can be read again.
 /// What clients send is always checked as with `deny_unknown_fields`, and every wrong field is named in the answer.
 ///
 /// ```
@@ -93,6 +95,8 @@ use proc_macro::TokenStream;
 /// }
 /// assert_eq!(ChatMessage::SENT_TO.name(), "sentTo");
 /// ```
+///
+/// On the struct, `deny_unknown_fields` holds for what is stored alone: with it no field can be taken away later.
 ///
 /// Refused, since then the fields were not those of the row, or not the same in both directions: `flatten`, `tag`,
 /// `untagged`, `transparent`, `from`, `try_from`, `into`, `remote`, a `rename` or `rename_all` that differs for writing and
@@ -153,7 +157,8 @@ pub fn synced_model(input: TokenStream) -> TokenStream {
 ///
 /// # The handlers
 ///
-/// They are known by their names, and each may be left out: **what is not declared is refused.**
+/// They are known by their names, and each may be left out: **what is not declared is refused.** An impl with none, and
+/// without `crud`, is a mistake.
 ///
 /// | handler | decides |
 /// | --- | --- |
@@ -189,7 +194,7 @@ pub fn synced_model(input: TokenStream) -> TokenStream {
 /// wait or not. Constants, methods with `self`, functions that are not async or do not take a `&Context` first are yours.
 /// An `async fn` whose first parameter is `&Context`, under whatever alias, is a mistake unless it is a handler: a typo must
 /// not silently close a door. Helpers of that form go in another impl, without the attribute. So does a function of your own
-/// that has the name of a handler and is none.
+/// that has the name of a handler and is none, and a call of a macro, in which a handler would not be seen.
 ///
 /// ```compile_fail
 /// # use serde::{Deserialize, Serialize};
@@ -198,7 +203,8 @@ pub fn synced_model(input: TokenStream) -> TokenStream {
 /// # struct Note { id: u64, text: String }
 /// #[sync_handlers]
 /// impl Note {
-///     // error: `craete` takes a `&Context` but is no handler: did you mean `create`?
+///     // error: `craete` takes a `&Context` but is no handler
+///     //        did you mean `create`?
 ///     async fn craete(_ctx: &Context, draft: Note) -> Result<Note> {
 ///         Ok(draft)
 ///     }

@@ -3,6 +3,7 @@
 use proc_macro2::TokenStream;
 use syn::{Ident, Meta, Token, parse::Parser as _, punctuated::Punctuated};
 
+use super::ir::Kind;
 use crate::{errors::Errors, runtime::Runtime, suggest, tokens};
 
 const KNOWN: [&str; 2] = ["crud", "crate"];
@@ -53,6 +54,10 @@ fn unknown(meta: &Meta, errors: &mut Errors) {
     errors.on(
         meta.path(),
         match suggest::nearest(&name, &KNOWN) {
+            _ if Kind::NAMES.contains(&name.as_str()) => format!(
+                "`{name}` is opened by writing it: `async fn {name}(ctx: &Context, ...)` in the impl; `crud` opens `create`, \
+                 `update`, `delete` and `read`"
+            ),
             Some(near) => format!("unknown argument `{name}`: did you mean `{near}`? Known here: {list}"),
             None => format!("unknown argument `{name}`; known here: {list}"),
         },

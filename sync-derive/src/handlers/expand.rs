@@ -33,20 +33,30 @@ pub(crate) fn table(table: &Table) -> TokenStream {
     }
 }
 
-/// The checks of what is no handler.
+/// The checks of what is no handler: each asks a trait that is there for its message, and that nothing has which takes a
+/// `&Context`.
 pub(crate) fn checks(table: &Table) -> TokenStream {
     let Table { runtime, cfgs, .. } = table;
     let checks = table.strangers.iter().map(|stranger| {
-        let Stranger { ident, cfgs: own_cfgs, first_parameter, message } = stranger;
-        let check = quote_spanned! {ident.span()=>
-            ::core::assert!(!<#runtime::IsContext<#first_parameter>>::YES, #message)
-        };
+        let Stranger { ident, cfgs: own_cfgs, contexts, message, label, .. } = stranger;
+        let check = quote_spanned! {ident.span()=> <[(); TAKES_CONTEXT] as BesideHandlers>::MAY_STAND };
         quote! {
             #(#cfgs)*
             #(#own_cfgs)*
             const _: () = {
                 use #runtime::NotContext as _;
-                #check;
+                const TAKES_CONTEXT: usize = (#(<#runtime::IsContext<#contexts>>::YES)||*) as usize;
+                #[diagnostic::on_unimplemented(
+                    message = #message,
+                    label = #label,
+                    note = "a helper that takes a `&Context` goes in an impl without `#[sync_handlers]`",
+                )]
+                trait BesideHandlers {
+                    const MAY_STAND: () = ();
+                }
+                #[diagnostic::do_not_recommend]
+                impl BesideHandlers for [(); 0] {}
+                #check
             };
         }
     });

@@ -2,9 +2,9 @@
 //! the compiler.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-use quote::ToTokens as _;
+use quote::{ToTokens as _, quote};
 use syn::{
-    Attribute, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemImpl, ReturnType, Signature,
+    Attribute, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemImpl, ReturnType, Signature, Type,
     ext::IdentExt as _, spanned::Spanned as _,
 };
 
@@ -39,8 +39,13 @@ pub(crate) struct Handler {
 pub(crate) struct Stranger {
     pub(crate) ident: Ident,
     pub(crate) cfgs: Vec<Attribute>,
-    pub(crate) first_parameter: TokenStream,
+    /// If one of these is `&Context`, it does.
+    pub(crate) contexts: Vec<TokenStream>,
     pub(crate) message: String,
+    /// What was meant, beside the name.
+    pub(crate) label: String,
+    /// Its name or its tokens alone show that a handler was meant.
+    is_misspelt: bool,
 }
 
 /// What a handler decides.
@@ -76,14 +81,25 @@ impl Table {
             handlers: Vec::new(),
             strangers: Vec::new(),
         };
-        let is_strange = item.trait_.is_some() || !item.generics.params.is_empty();
+        if item.trait_.is_some() || !item.generics.params.is_empty() {
+            return result;
+        }
         for item in &item.items {
             match item {
-                ImplItem::Fn(function) if !is_strange => result.add(function, errors),
+                ImplItem::Fn(function) => result.add(function, errors),
+                ImplItem::Macro(call) => errors.on(
+                    call,
+                    "a handler that a macro writes here would not be seen, and be refused to clients: write it out, or put the \
+                     macro in an impl without `#[sync_handlers]`",
+                ),
                 _ => {}
             }
         }
-        result.check_read(&item.items, errors);
+        if let Some(twin) = item.attrs.iter().find(|attribute| is_twin(attribute)) {
+            errors.on(twin, "`#[sync_handlers]` is written twice: remove one");
+        }
+        result.check_read(errors);
+        result.check_empty(item, errors);
         result
     }
 
@@ -100,9 +116,9 @@ impl Table {
             return;
         };
         let handler = Handler::of(kind, function, &self.model, errors);
-        let is_twin =
+        let is_same =
             |other: &&Handler| other.kind == kind && (other.cfgs.is_empty() || handler.cfgs.is_empty());
-        if self.handlers.iter().any(|other| is_twin(&other)) {
+        if self.handlers.iter().any(|other| is_same(&other)) {
             errors.on(
                 &handler.ident,
                 format!("`{}` is written twice: a model has one handler of each name", kind.name()),
@@ -112,9 +128,8 @@ impl Table {
     }
 
     /// What clients may touch is what they may see.
-    fn check_read(&self, items: &[ImplItem], errors: &mut Errors) {
-        let has_read = self.handlers.iter().any(|handler| handler.kind == Kind::Read);
-        if has_read || self.crud || items.is_empty() {
+    fn check_read(&self, errors: &mut Errors) {
+        if self.crud || self.handlers.iter().any(|handler| handler.kind == Kind::Read) {
             return;
         }
         for handler in &self.handlers {
@@ -128,6 +143,23 @@ impl Table {
                 &handler.ident,
                 format!(
                     "`{name}` needs a `read` handler beside it: `read` decides {touched}; write `{}`",
+                    Kind::Read.signature(&tokens::text(&self.model)),
+                ),
+            );
+        }
+    }
+
+    /// Without a handler the impl says nothing.
+    fn check_empty(&self, item: &ItemImpl, errors: &mut Errors) {
+        let has_none =
+            self.handlers.is_empty() && !self.strangers.iter().any(|stranger| stranger.is_misspelt);
+        if has_none && !self.crud && errors.is_empty() {
+            errors.on(
+                &item.self_ty,
+                format!(
+                    "no handler is declared here, so clients could do nothing: write one, such as `{}`, or open `create`, \
+                     `update`, `delete` and `read` with `#[sync_handlers(crud)]`; a model that clients shall not know needs no \
+                     `#[sync_handlers]`",
                     Kind::Read.signature(&tokens::text(&self.model)),
                 ),
             );
@@ -157,7 +189,8 @@ impl Stranger {
     fn of(function: &ImplItemFn, model: &TokenStream) -> Option<Self> {
         let signature = &function.sig;
         signature.asyncness?;
-        let first = signature.inputs.first().and_then(ty)?;
+        let FnArg::Typed(parameter) = signature.inputs.first()? else { return None };
+        let first = parameter.ty.to_token_stream();
         // Types of which the compiler can be asked only within the function.
         let mut inner: Vec<String> = vec!["impl".to_owned()];
         inner.extend(signature.generics.params.iter().filter_map(|parameter| match parameter {
@@ -168,24 +201,31 @@ impl Stranger {
         if mentions(&first, &inner) {
             return None;
         }
-        let name = signature.ident.unraw().to_string();
-        let meant = match suggest::nearest(&name, &Kind::NAMES) {
-            Some(near) => format!("did you mean `{near}`? A helper"),
-            None => format!("handlers are called {}; a helper", suggest::list(&Kind::NAMES, "or")),
+        // Nobody has a `Context` to give away: by value or `&mut`, a `&Context` was meant.
+        let borrowed = match &*parameter.ty {
+            Type::Reference(reference) if reference.mutability.is_none() => None,
+            Type::Reference(reference) => Some(&reference.elem),
+            _ => Some(&parameter.ty),
         };
+        let contexts = borrowed.map(|ty| quote!(&#ty)).into_iter().chain([first.clone()]);
+        let name = signature.ident.unraw().to_string();
+        let near = suggest::nearest(&name, &Kind::NAMES);
         Some(Self {
             ident: signature.ident.clone(),
             cfgs: cfgs(&function.attrs),
-            first_parameter: outside(first, signature, model),
-            message: format!(
-                "`{name}` takes a `&Context` but is no handler: {meant} goes in an impl without `#[sync_handlers]`"
-            ),
+            contexts: contexts.map(|ty| outside(ty, signature, model)).collect(),
+            message: format!("`{name}` takes a `&Context` but is no handler"),
+            label: match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("handlers are called {}", suggest::list(&Kind::NAMES, "or")),
+            },
+            is_misspelt: near.is_some() || mentions(&first, &["Context".to_owned()]),
         })
     }
 }
 
 impl Kind {
-    const NAMES: [&str; 5] = ["create", "update", "delete", "read", "read_all"];
+    pub(crate) const NAMES: [&str; 5] = ["create", "update", "delete", "read", "read_all"];
 
     /// What a function of that name decides.
     pub(crate) fn of(ident: &Ident) -> Option<Self> {
@@ -292,9 +332,19 @@ impl Kind {
     }
 }
 
-/// Whether it is `#[action]`, by any path.
+/// Whether it is `#[action]`.
 pub(crate) fn is_action(attribute: &Attribute) -> bool {
-    attribute.path().segments.last().is_some_and(|segment| segment.ident == "action")
+    is_called(attribute, "action")
+}
+
+/// Whether it is another `#[sync_handlers]`.
+pub(crate) fn is_twin(attribute: &Attribute) -> bool {
+    is_called(attribute, "sync_handlers")
+}
+
+/// Whether it is of that name, by any path.
+fn is_called(attribute: &Attribute, name: &str) -> bool {
+    attribute.path().segments.last().is_some_and(|segment| segment.ident == name)
 }
 
 fn cfgs(attributes: &[Attribute]) -> Vec<Attribute> {

@@ -32,7 +32,8 @@ pub(crate) fn attribute(arguments: TokenStream, item: &TokenStream) -> TokenStre
         let table = expand::table(&table);
         return quote!(#implementation #table);
     }
-    // It is reported; without it the compiler does not miss a macro of that name as well.
+    // What is reported is taken away: the compiler does not miss a macro `action` as well, and a twin says nothing more.
+    implementation.attrs.retain(|attribute| !ir::is_twin(attribute));
     for item in &mut implementation.items {
         if let ImplItem::Fn(function) = item {
             function.attrs.retain(|attribute| !ir::is_action(attribute));

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens as _, quote};
 use syn::{
-    Data, DeriveInput, Fields, GenericParam, Ident, Visibility, ext::IdentExt as _, spanned::Spanned as _,
+    Data, DeriveInput, Fields, GenericParam, Ident, Type, Visibility, ext::IdentExt as _,
+    spanned::Spanned as _,
 };
 
-use super::{case::Case, serde_attributes, sync_attributes};
+use super::{serde_attributes, sync_attributes};
 use crate::{errors::Errors, runtime::Runtime, tokens};
 
 /// The longest name of a model, so that stores can derive names of tables and indexes from it.
@@ -64,7 +65,6 @@ impl Model {
         check_generics(input, errors);
 
         let this = input.ident.to_token_stream();
-        let case = serde.rename_all;
         let fields: Vec<_> = named_fields(input, errors)
             .map(|field| (field, sync_attributes::FieldAttributes::of(&field.attrs, errors)))
             .collect();
@@ -74,7 +74,7 @@ impl Model {
             .iter()
             .enumerate()
             .filter_map(|(index, (field, sync))| {
-                Field::of(field, sync, id == Some(index), &this, case, errors)
+                Field::of(field, sync, id == Some(index), &this, &serde, errors)
             })
             .collect();
         let model = Self { runtime: attributes.runtime, ident: input.ident.clone(), name, serde, fields };
@@ -119,13 +119,13 @@ impl Field {
         sync: &sync_attributes::FieldAttributes,
         is_id: bool,
         this: &TokenStream,
-        case: Option<Case>,
+        container: &serde_attributes::ContainerAttributes,
         errors: &mut Errors,
     ) -> Option<Self> {
         let ident = field.ident.clone()?;
         let serde = serde_attributes::FieldAttributes::of(&field.attrs, errors);
         let own_name = ident.unraw().to_string();
-        let name = match (&serde.rename, case) {
+        let name = match (&serde.rename, container.rename_all) {
             (Some(name), _) => name.value(),
             (None, Some(case)) => case.apply(&own_name),
             (None, None) => own_name.clone(),
@@ -135,6 +135,18 @@ impl Field {
                 span,
                 "an id is written to JSON as its type is, since rows are found by it: remove this, or give the id a type of \
                  its own",
+            );
+        }
+        if let Some(skip_if) = &serde.skip_if
+            && !serde.skip
+            && !serde.has_default
+            && !container.has_default
+            && (serde.has_reader || !is_option(&field.ty))
+        {
+            errors.on(
+                skip_if,
+                "a row could not be read again where this left the field out: add `default`, as in \
+                 `#[serde(default, skip_serializing_if = \"...\")]`",
             );
         }
         Some(Self {
@@ -199,6 +211,15 @@ impl Role {
                 Self::ServerOnly
             }
         }
+    }
+}
+
+/// Whether serde reads it as `None` where it is missing.
+fn is_option(ty: &Type) -> bool {
+    match ty {
+        Type::Path(path) => path.path.segments.last().is_some_and(|segment| segment.ident == "Option"),
+        Type::Group(group) => is_option(&group.elem),
+        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use proc_macro2::Span;
 use syn::{
-    Attribute, Expr, Ident, LitStr, Meta, MetaNameValue, Path, Token, punctuated::Punctuated,
+    Attribute, Expr, ExprPath, Ident, LitStr, Meta, MetaNameValue, Token, punctuated::Punctuated,
     spanned::Spanned as _,
 };
 
@@ -48,6 +48,10 @@ impl ContainerAttributes {
             }
         }
         result.entries = entries;
+        if result.rename_all.is_none() {
+            // serde reports it on the struct, and need not on the copies.
+            result.entries.retain(|entry| word(entry) != "rename_all");
+        }
         result
     }
 }
@@ -62,9 +66,11 @@ pub(crate) struct FieldAttributes {
     /// `skip`, or both halves of it.
     pub(crate) skip: bool,
     /// The function of `with` or `serialize_with`.
-    pub(crate) serialize_with: Option<Path>,
+    pub(crate) serialize_with: Option<ExprPath>,
     /// The function of `skip_serializing_if`.
-    pub(crate) skip_if: Option<Path>,
+    pub(crate) skip_if: Option<ExprPath>,
+    /// serde asks this and not the type to read the field.
+    pub(crate) has_reader: bool,
     /// What makes the JSON differ from the type's own.
     pub(crate) unlike_type: Option<Span>,
 }
@@ -87,16 +93,20 @@ impl FieldAttributes {
                 }
                 "with" => {
                     result.serialize_with = path(entry).map(|mut module| {
-                        module.segments.push(Ident::new("serialize", module.span()).into());
+                        module.path.segments.push(Ident::new("serialize", module.span()).into());
                         module
                     });
+                    result.has_reader = true;
                     result.unlike_type = Some(entry.span());
                 }
                 "serialize_with" => {
                     result.serialize_with = path(entry);
                     result.unlike_type = Some(entry.span());
                 }
-                "deserialize_with" => result.unlike_type = Some(entry.span()),
+                "deserialize_with" => {
+                    result.has_reader = true;
+                    result.unlike_type = Some(entry.span());
+                }
                 "flatten" => errors.on(
                     entry,
                     "a model cannot have a flattened field, since its names are not known here: write its fields into the \
@@ -146,9 +156,10 @@ fn both_ways(entry: &Meta, errors: &mut Errors) -> Option<LitStr> {
     let way =
         |name| ways.iter().find(|way| way.path.is_ident(name)).and_then(|way| string(&way.value).cloned());
     match (way("serialize"), way("deserialize")) {
-        (Some(one), Some(other)) if one.value() == other.value() => Some(one),
+        (Some(one), Some(other)) if one.value() == other.value() && ways.len() == 2 => Some(one),
         (None, None) => None,
-        _ => {
+        // `deserialize` may be given several times, which is an alias that nobody sees.
+        (Some(_) | None, Some(_)) | (Some(_), None) => {
             let word = word(entry);
             let message = "a field of a model has one name, for writing and for reading";
             errors.on(entry, format!("{message}: write `{word} = \"...\"`"));
@@ -168,6 +179,7 @@ fn text(entry: &Meta) -> Option<LitStr> {
     value(entry).and_then(string).cloned()
 }
 
-fn path(entry: &Meta) -> Option<Path> {
-    text(entry)?.parse_with(Path::parse_mod_style).ok()
+/// A path as serde reads it, which may have type parameters: `With::<Hex>`.
+fn path(entry: &Meta) -> Option<ExprPath> {
+    text(entry)?.parse().ok()
 }

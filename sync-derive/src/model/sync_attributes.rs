@@ -11,6 +11,18 @@ use crate::{
 
 const ON_STRUCT: [&str; 2] = ["name", "crate"];
 const ON_FIELD: [&str; 4] = ["id", "index", "read_only", "server_only"];
+/// What people expect here and serde has.
+const OF_SERDE: [&str; 9] = [
+    "alias",
+    "default",
+    "deny_unknown_fields",
+    "flatten",
+    "rename",
+    "rename_all",
+    "skip",
+    "skip_serializing_if",
+    "with",
+];
 
 /// `#[sync(...)]` on the struct.
 #[derive(Default)]
@@ -129,6 +141,9 @@ fn unknown(meta: &Meta, known: &[&str], errors: &mut Errors) {
     errors.on(
         meta.path(),
         match suggest::nearest(&name, known) {
+            _ if OF_SERDE.contains(&name.as_str()) => {
+                format!("`{name}` is serde's: write `#[serde({})]`", tokens::text(meta))
+            }
             Some(near) => format!("unknown attribute `{name}`: did you mean `{near}`? Known here: {list}"),
             None => format!("unknown attribute `{name}`; known here: {list}"),
         },

@@ -21,7 +21,7 @@ macro_rules! models {
     )*};
 }
 
-models! { Errors Patterns Plain Partly Closed Helpers Aliases Lifetimes Conditional Elsewhere }
+models! { Errors Patterns Plain Partly Helpers Aliases Lifetimes Conditional Elsewhere }
 
 #[derive(Debug)]
 struct MyError;
@@ -92,9 +92,6 @@ impl Partly {
         Ok(())
     }
 }
-
-#[sync_handlers]
-impl Closed {}
 
 #[sync_handlers]
 impl Helpers {
@@ -220,7 +217,6 @@ fn what_is_declared_is_registered_and_nothing_else() {
         ("Patterns", r#"["create", "read", "update"]"#),
         ("Plain", r#"["create", "read", "update", "delete"]"#),
         ("Partly", r#"["create", "read", "update", "delete"]"#),
-        ("Closed", "[]"),
         ("Helpers", r#"["create"]"#),
         ("Aliases", r#"["create", "read"]"#),
         ("Lifetimes", r#"["create", "read", "update", "delete"]"#),

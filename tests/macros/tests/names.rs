@@ -191,6 +191,58 @@ fn a_containers_default_may_be_a_path() {
     assert_eq!(<Draft as SyncedModel>::NAME, "drafts");
 }
 
+/// What `serde_with` and the like write for a field.
+struct Like<T>(std::marker::PhantomData<T>);
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+impl Like<u32> {
+    fn serialize<S: Serializer>(colour: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+        hex::serialize(colour, serializer)
+    }
+
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+        hex::deserialize(deserializer)
+    }
+}
+
+fn shown<const LENGTH: usize, S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&text[..LENGTH])
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SyncedModel)]
+struct Paint {
+    id: u64,
+    #[serde(with = "Like::<u32>")]
+    #[sync(index)]
+    colour: u32,
+    #[serde(serialize_with = "shown::<2, _>")]
+    #[sync(index)]
+    code: String,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[sync(index)]
+    layers: Vec<u8>,
+    #[serde(skip_serializing_if = "Option::<u8>::is_none")]
+    #[sync(index, server_only)]
+    shelf: Option<u8>,
+}
+
+#[test]
+fn filters_compare_what_functions_with_parameters_write() {
+    let paint = Paint { id: 1, colour: 0xaa, code: "abc".into(), layers: Vec::new(), shelf: None };
+    let stored = serde_json::to_string(&paint).unwrap();
+    assert_eq!(stored, r#"{"id":1,"colour":"aa","code":"ab"}"#);
+    assert_eq!(serde_json::from_str::<Paint>(&stored).unwrap(), Paint { code: "ab".into(), ..paint.clone() });
+    for filter in [
+        Paint::COLOUR.eq(0xaa),
+        Paint::CODE.eq("abc"),
+        Paint::CODE.eq("ab"),
+        Paint::LAYERS.eq(Vec::new()),
+        Paint::SHELF.eq(None),
+    ] {
+        assert!(filter.matches(&paint), "{filter:?}");
+    }
+}
+
 macro_rules! signature {
     ($model:ident { $($fields:tt)* }) => {{
         #[derive(Clone, Serialize, Deserialize, SyncedModel)]

@@ -1,0 +1,16 @@
+#![allow(dead_code, unused_variables)]
+
+use serde::{Deserialize, Serialize};
+use sync_core::{SyncedModel, sync_handlers};
+
+#[derive(Clone, Serialize, Deserialize, SyncedModel)]
+struct Todo {
+    id: u64,
+    title: String,
+}
+
+#[sync_handlers(crud)]
+#[sync_handlers]
+impl Todo {}
+
+fn main() {}
