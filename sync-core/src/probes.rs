@@ -9,7 +9,10 @@ use std::{future::Future, marker::PhantomData};
 
 pub use serde_json::value::Serializer as ValueSerializer;
 
-use crate::{Context, Error, Filter, Query, Result, model::Value};
+use crate::{
+    Context, Error, Filter, Query, Result,
+    model::{SyncedModel, Value},
+};
 
 /// What `#[sync_handlers]` gives to the first parameter of a handler.
 #[diagnostic::on_unimplemented(
@@ -235,6 +238,38 @@ pub trait NotContext {
 }
 
 impl<T: ?Sized> NotContext for IsContext<T> {}
+
+/// Whether `T` is a model with fields that clients do not see or set: its own constant shadows that of the trait.
+#[derive(Debug)]
+pub struct IsGuarded<T: ?Sized>(PhantomData<T>);
+
+impl<T: SyncedModel> IsGuarded<T> {
+    pub const YES: bool = T::__SCHEMA.is_guarded();
+}
+
+/// For all other types.
+pub trait NotGuarded {
+    const YES: bool = false;
+}
+
+impl<T: ?Sized> NotGuarded for IsGuarded<T> {}
+
+/// The answer of [`IsGuarded`] as a type.
+#[derive(Debug)]
+pub struct Guarded<const YES: bool>;
+
+/// What a field of a model may contain. Within a field the wire is serde's, which knows nothing of who may see what.
+#[diagnostic::on_unimplemented(
+    message = "`{T}` is a model with `read_only` or `server_only` fields, which clients would see and set as part of this field",
+    label = "a guarded model",
+    note = "refer to its row by id, or make a struct of what clients may see; `#[sync(server_only)]` keeps the field from clients"
+)]
+pub trait PartOfRow<T: ?Sized> {
+    const MAY_BE: () = ();
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: ?Sized> PartOfRow<T> for Guarded<false> {}
 
 /// The encoder of a field with serde's `serialize_with`.
 pub fn encoded(json: Result<serde_json::Value, serde_json::Error>) -> Value {

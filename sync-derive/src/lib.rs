@@ -62,6 +62,9 @@ use proc_macro::TokenStream;
 /// | `#[sync(read_only)]` | Clients see the field, only the server sets it. A client that sends it is refused. |
 /// | `#[sync(server_only)]` | The field never leaves the server: it is not in the type that is sent, and a client that sends it learns only that there is no such field. |
 ///
+/// A field cannot hold a model that itself has `read_only` or `server_only` fields, since clients would see and set them
+/// there: it holds the row's id instead.
+///
 /// Several go together, as in `#[sync(server_only, index)]`.
 ///
 /// A row that a client creates lacks the fields that it may not send, and maybe its id. They are what

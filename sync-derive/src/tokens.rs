@@ -30,6 +30,11 @@ pub(crate) fn without_lifetimes(tokens: TokenStream, names: &[&Ident]) -> TokenS
         .collect()
 }
 
+/// Where `tokens` begin.
+pub(crate) fn first_span(tokens: &TokenStream) -> Span {
+    tokens.clone().into_iter().next().map_or_else(Span::call_site, |token| token.span())
+}
+
 /// `tokens`, all at `span`.
 pub(crate) fn at(span: Span, tokens: impl ToTokens) -> TokenStream {
     let tokens = tokens.into_token_stream().into_iter();

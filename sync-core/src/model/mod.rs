@@ -106,6 +106,18 @@ impl Schema {
         self.fields.iter().all(|field| field.access != Access::ServerOnly)
     }
 
+    /// Whether clients do not see or set all of it.
+    pub(crate) const fn is_guarded(&self) -> bool {
+        let mut rest = self.fields;
+        while let [field, after @ ..] = rest {
+            if !matches!(field.access, Access::Client) {
+                return true;
+            }
+            rest = after;
+        }
+        false
+    }
+
     /// A hash that differs when what is stored, or what a client sees, may differ.
     pub(crate) fn hash(&self, name: &str) -> u64 {
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();

@@ -1,6 +1,6 @@
 //! The copies of the struct, `#[serde(remote)]` of it, that write what clients see and read what they send.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{LitStr, Meta, spanned::Spanned as _};
 
@@ -8,6 +8,7 @@ use super::{
     ir::{Field, Model, Role},
     serde_attributes::word,
 };
+use crate::tokens::first_span;
 
 /// The copies and the calls to them.
 pub(crate) struct Copies {
@@ -114,8 +115,4 @@ fn keep<'a>(entries: &'a [Meta], words: &'a [&str]) -> impl Iterator<Item = &'a 
 /// The struct's name, as serde's `remote` takes it.
 fn remote(model: &Model) -> LitStr {
     LitStr::new(&model.ident.to_string(), model.ident.span())
-}
-
-fn first_span(tokens: &TokenStream) -> Span {
-    tokens.clone().into_iter().next().map_or_else(Span::call_site, |token| token.span())
 }

@@ -16,6 +16,7 @@ pub(crate) fn model(model: &Model) -> TokenStream {
     let Copies { wire, serialize, draft, deserialize } = Copies::of(model);
     let implementation = implementation(model, &Methods { serialize, deserialize });
     let constants = constants::all(model);
+    let parts = parts(model);
     let allowed = allowed();
     // The place that is reported for the model is that of its name.
     let place = tokens::at(ident.span(), runtime);
@@ -27,6 +28,7 @@ pub(crate) fn model(model: &Model) -> TokenStream {
             #draft
             #implementation
             #constants
+            #parts
             #runtime::inventory::submit! { #register }
         };
     }
@@ -52,6 +54,27 @@ pub(crate) fn stub(model: &Model, with_trait: bool) -> TokenStream {
         const _: () = {
             #implementation
             #constants
+        };
+    }
+}
+
+/// The checks that nothing which clients may not see is within what they see.
+fn parts(model: &Model) -> TokenStream {
+    let runtime = &model.runtime;
+    let seen = |field: &&Field| match field.role {
+        Role::Id | Role::Client | Role::ReadOnly => field.serde.serialize_with.is_none(),
+        Role::ServerOnly | Role::Skipped => false,
+    };
+    let checks = model.fields.iter().filter(seen).flat_map(|field| &field.parts).map(|part| {
+        let runtime = tokens::at(tokens::first_span(part), runtime);
+        quote_spanned! {tokens::first_span(part)=>
+            let () = <#runtime::Guarded<{ <#runtime::IsGuarded<#part>>::YES }> as #runtime::PartOfRow<#part>>::MAY_BE;
+        }
+    });
+    quote! {
+        const _: () = {
+            use #runtime::NotGuarded as _;
+            #(#checks)*
         };
     }
 }

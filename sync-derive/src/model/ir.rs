@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens as _, quote};
 use syn::{
-    Data, DeriveInput, Fields, GenericParam, Ident, Type, Visibility, ext::IdentExt as _,
-    spanned::Spanned as _,
+    Data, DeriveInput, Fields, GenericArgument, GenericParam, Ident, PathArguments, PathSegment, Type,
+    Visibility, ext::IdentExt as _, spanned::Spanned as _,
 };
 
 use super::{serde_attributes, sync_attributes};
@@ -31,6 +31,8 @@ pub(crate) struct Field {
     pub(crate) visibility: Visibility,
     /// Without `Self`, so that it can stand in another struct.
     pub(crate) ty: TokenStream,
+    /// The type and those within it of which serde writes values, likewise.
+    pub(crate) parts: Vec<TokenStream>,
     /// The name of its constant.
     pub(crate) constant: Ident,
     /// Its name in JSON.
@@ -153,6 +155,7 @@ impl Field {
             constant: Ident::new(&own_name.to_uppercase(), ident.span()),
             visibility: field.vis.clone(),
             ty: tokens::without_self(&field.ty, this),
+            parts: parts(&field.ty).into_iter().map(|part| tokens::without_self(part, this)).collect(),
             role: Role::of(is_id, &ident, sync, &serde, errors),
             indexed: is_id || sync.index.is_some(),
             ident,
@@ -212,6 +215,45 @@ impl Role {
             }
         }
     }
+}
+
+/// The type, and what is in it as far as containers of the standard library and syntax tell.
+fn parts(ty: &Type) -> Vec<&Type> {
+    const CONTAINERS: [&str; 12] = [
+        "Arc",
+        "BTreeMap",
+        "BTreeSet",
+        "Box",
+        "Cow",
+        "HashMap",
+        "HashSet",
+        "LinkedList",
+        "Option",
+        "Rc",
+        "Vec",
+        "VecDeque",
+    ];
+    let inner: Vec<&Type> = match ty {
+        Type::Array(array) => vec![&array.elem],
+        Type::Group(group) => return parts(&group.elem),
+        Type::Paren(paren) => return parts(&paren.elem),
+        Type::Slice(slice) => vec![&slice.elem],
+        Type::Tuple(tuple) => tuple.elems.iter().collect(),
+        Type::Path(path) => match path.path.segments.last() {
+            Some(PathSegment { ident, arguments: PathArguments::AngleBracketed(arguments) })
+                if CONTAINERS.iter().any(|container| ident == container) =>
+            {
+                let types = arguments.args.iter().filter_map(|argument| match argument {
+                    GenericArgument::Type(ty) => Some(ty),
+                    _ => None,
+                });
+                types.collect()
+            }
+            _ => return vec![ty],
+        },
+        _ => return Vec::new(),
+    };
+    inner.into_iter().flat_map(parts).collect()
 }
 
 /// Whether serde reads it as `None` where it is missing.

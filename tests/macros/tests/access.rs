@@ -96,3 +96,65 @@ fn a_patch_leaves_numbers_as_they_are_written() {
     assert_eq!(next.number.get(), "1.10000000000000000000001");
     assert_eq!(next.new, 2);
 }
+
+/// A model that clients see and set as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, SyncedModel)]
+struct Tag {
+    id: u64,
+    text: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Reference<M> {
+    id: u64,
+    #[serde(skip)]
+    model: std::marker::PhantomData<fn() -> M>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SyncedModel)]
+struct Tagged {
+    id: u64,
+    tags: Vec<Option<Tag>>,
+    todo: Reference<Todo>,
+    tuple: (u8, [Box<Tag>; 1]),
+    #[sync(server_only)]
+    original: Option<Todo>,
+}
+
+#[test]
+fn models_may_be_within_models_where_nothing_is_kept_from_clients() {
+    let draft = r#"{"tags":[{"id":1,"text":"x"},null],"todo":{"id":7},"tuple":[1,[{"id":2,"text":"y"}]]}"#;
+    let tagged: Tagged = decode_draft(draft).unwrap();
+    assert_eq!(tagged.tags, [Some(Tag { id: 1, text: "x".into() }), None]);
+    assert_eq!((tagged.todo.id, tagged.original), (7, None));
+}
+
+/// A field under a name that is not to be known.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncedModel)]
+struct Hidden {
+    id: u64,
+    #[serde(alias = "subject")]
+    text: String,
+    #[serde(default, rename = "internal", alias = "i")]
+    #[sync(server_only)]
+    secret: u32,
+}
+
+#[test]
+fn a_patch_names_a_field_once() {
+    for patch in [r#"{"text":"a","text":"b"}"#, r#"{"text":"a","subject":"b"}"#] {
+        let error = overlay_draft(&Hidden::default(), patch).unwrap_err();
+        assert!(error.message().contains("given twice"), "{patch}: {error}");
+    }
+    assert_eq!(overlay_draft(&Hidden::default(), r#"{"subject":"b"}"#).unwrap().text, "b");
+}
+
+#[test]
+fn an_alias_does_not_tell_the_name_of_a_server_only_field() {
+    for refused in [
+        overlay_draft(&Hidden::default(), r#"{"i":1}"#).unwrap_err(),
+        decode_draft::<Hidden>(r#"{"text":"a","i":1}"#).unwrap_err(),
+    ] {
+        assert_eq!(refused.message(), "i: unknown field");
+    }
+}
