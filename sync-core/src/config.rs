@@ -32,6 +32,11 @@ pub struct Limits {
     #[cfg_attr(feature = "server", arg(long, value_name = "MUTATIONS"))]
     pub in_flight: usize,
 
+    /// How many outcomes of a client may be recorded without its `ack` (256). Further mutations are refused with `limit`, to be sent
+    /// again after an `ack`.
+    #[cfg_attr(feature = "server", arg(long, value_name = "OUTCOMES"))]
+    pub unacknowledged: u64,
+
     /// How many subscriptions a connection may have (128). Further ones are refused with `limit`.
     #[cfg_attr(feature = "server", arg(long, value_name = "SUBSCRIPTIONS"))]
     pub subscriptions: usize,
@@ -50,7 +55,8 @@ pub struct Limits {
     #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
     pub ping_interval: Duration,
 
-    /// How long the answer to a ping, or the taking of a message, may last until the connection is closed (10 seconds).
+    /// How long the answer to a ping may take until the connection is closed (10 seconds), and as long again for each 128 KiB that were sent
+    /// before it. The taking of one frame may last as long as this and `ping_interval` together.
     #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
     pub pong_timeout: Duration,
 
@@ -74,6 +80,7 @@ impl Default for Limits {
             row_bytes: 128 * 1024,
             json_depth: 32,
             in_flight: 64,
+            unacknowledged: 256,
             subscriptions: 128,
             outbox_bytes: 1024 * 1024,
             page_rows: 500,
@@ -83,6 +90,42 @@ impl Default for Limits {
             shutdown_timeout: Duration::from_secs(10),
             client_retention: Duration::from_hours(30 * 24),
         }
+    }
+}
+
+impl Limits {
+    /// What cannot be, in words.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let sizes = [
+            ("message_bytes", self.message_bytes, 128),
+            ("row_bytes", self.row_bytes, 16),
+            ("json_depth", self.json_depth, 3),
+            ("in_flight", self.in_flight, 1),
+            ("unacknowledged", usize::try_from(self.unacknowledged).unwrap_or(usize::MAX), self.in_flight),
+            ("subscriptions", self.subscriptions, 1),
+            ("outbox_bytes", self.outbox_bytes, 1024),
+            ("page_rows", self.page_rows, 1),
+        ];
+        for (name, value, least) in sizes {
+            if value < least {
+                faults.push(format!("the limit `{name}` is {value}; it must be at least {least}"));
+            }
+        }
+        let durations = [
+            ("ping_interval", self.ping_interval, Duration::from_millis(1)),
+            ("pong_timeout", self.pong_timeout, Duration::from_millis(1)),
+            ("handshake_timeout", self.handshake_timeout, Duration::from_millis(1)),
+            ("shutdown_timeout", self.shutdown_timeout, Duration::from_millis(1)),
+            // Clients that are connected are noted every hour.
+            ("client_retention", self.client_retention, Duration::from_hours(24)),
+        ];
+        for (name, value, least) in durations {
+            if value < least {
+                faults.push(format!("the limit `{name}` is {value:?}; it must be at least {least:?}"));
+            }
+        }
+        faults
     }
 }
 

@@ -112,7 +112,11 @@ where
                 connection.outbox.close(reason);
                 write.await
             };
-            time::timeout(limits.pong_timeout, last_words).await.unwrap_or(reason)
+            let patience = match reason {
+                DisconnectReason::Shutdown => limits.shutdown_timeout,
+                _ => limits.pong_timeout,
+            };
+            time::timeout(patience, last_words).await.unwrap_or(reason)
         }
     };
     for query in connection.outbox.clear() {
@@ -136,8 +140,12 @@ impl Connection {
             self.outbox.room().await;
             let text = match stream.next().await {
                 Some(Ok(Message::Text(text))) => text,
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
-                    self.session.lock().heard(Instant::now());
+                Some(Ok(frame @ (Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {
+                    let is_pong = matches!(frame, Message::Pong(_));
+                    let mut session = self.session.lock();
+                    if if is_pong { session.pong() } else { session.heard() } {
+                        self.outbox.nudge();
+                    }
                     continue;
                 }
                 Some(Ok(Message::Binary(_))) => return DisconnectReason::Binary,
@@ -145,49 +153,69 @@ impl Connection {
                 Some(Err(error)) => return reason_of(&error),
             };
             let now = SystemTime::now();
-            let actions = self.session.lock().receive(&text, Instant::now());
-            for action in actions {
-                let load = match action {
-                    Action::Hello(hello, subject) => {
-                        match self.engine.hello(hello, &self.outbox, now).await {
-                            Ok((claim, welcome)) => {
-                                self.outbox.answer(welcome);
-                                // `hello` comes once.
-                                let _ = self.claim.set(claim);
-                            }
-                            Err(error) => {
-                                self.session.lock().hello_refused();
-                                self.refuse(&subject, &error);
-                            }
-                        }
-                        continue;
+            let frame = {
+                let mut session = self.session.lock();
+                if session.heard() {
+                    self.outbox.nudge();
+                }
+                session.read(&text)
+            };
+            for message in frame {
+                // Each after the one before it, and only while there is room for its answer.
+                self.outbox.room().await;
+                let actions = self.session.lock().receive(message);
+                for action in actions {
+                    if let Err(reason) = self.act(action, now, &to_decide, &to_load).await {
+                        return reason;
                     }
-                    Action::Mutate(mutation, subject) => {
-                        if to_decide.send((mutation, subject, now)).await.is_err() {
-                            return DisconnectReason::Gone;
-                        }
-                        continue;
-                    }
-                    Action::Acknowledge(ack) => {
-                        if let Some(claim) = self.claim.get() {
-                            self.engine.acknowledge(claim, ack, now);
-                        }
-                        continue;
-                    }
-                    Action::Answer(message) => {
-                        self.outbox.answer(message);
-                        continue;
-                    }
-                    Action::Close(reason) => return reason,
-                    Action::Subscribe(query, subject) => Load::Subscribe(query, subject),
-                    Action::Unsubscribe(id) => Load::Unsubscribe(id),
-                    Action::Read { model, key, subject } => Load::Read { model, key, subject },
-                };
-                if to_load.send(load).await.is_err() {
-                    return DisconnectReason::Gone;
                 }
             }
         }
+    }
+
+    /// Does what a message calls for, or hands it on. An error ends the connection.
+    async fn act(
+        &self,
+        action: Action,
+        now: SystemTime,
+        to_decide: &mpsc::Sender<(Mutation, Subject, SystemTime)>,
+        to_load: &mpsc::Sender<Load>,
+    ) -> Result<(), DisconnectReason> {
+        let load = match action {
+            Action::Hello(hello, subject) => {
+                match self.engine.hello(hello, &self.outbox, now).await {
+                    Ok((claim, welcome)) => {
+                        self.outbox.answer(welcome);
+                        // `hello` comes once.
+                        let _ = self.claim.set(claim);
+                    }
+                    Err(error) => {
+                        self.session.lock().hello_refused();
+                        self.refuse(&subject, &error);
+                    }
+                }
+                return Ok(());
+            }
+            Action::Mutate(mutation, subject) => {
+                let sent = to_decide.send((mutation, subject, now)).await;
+                return sent.map_err(|_| DisconnectReason::Gone);
+            }
+            Action::Acknowledge(ack) => {
+                if let Some(claim) = self.claim.get() {
+                    self.engine.acknowledge(claim, ack, now);
+                }
+                return Ok(());
+            }
+            Action::Answer(message) => {
+                self.outbox.answer(message);
+                return Ok(());
+            }
+            Action::Close(reason) => return Err(reason),
+            Action::Subscribe(query, subject) => Load::Subscribe(query, subject),
+            Action::Unsubscribe(id) => Load::Unsubscribe(id),
+            Action::Read { model, key, subject } => Load::Read { model, key, subject },
+        };
+        to_load.send(load).await.map_err(|_| DisconnectReason::Gone)
     }
 
     async fn decide(&self, mut mutations: mpsc::Receiver<(Mutation, Subject, SystemTime)>) {
@@ -198,14 +226,13 @@ impl Connection {
             if let (Some(_), Some(id), Some(first)) = (claim, mutation.id, blocked)
                 && id > first
             {
-                self.refuse(
-                    &subject,
-                    &Error::new(ErrorCode::Retry, "an earlier mutation must be sent again first"),
-                );
+                let error = Error::new(ErrorCode::Retry, "an earlier mutation must be sent again first");
+                self.outbox.outcome(response::error(&subject, &error, &ErrorDetail::default()), 0);
             } else {
                 let asker = Asker { claim, outbox: &self.outbox };
                 let retry = self.engine.mutate(asker, &mutation, &subject, now).await;
-                blocked = if retry { mutation.id } else { None };
+                blocked =
+                    if retry { mutation.id } else { blocked.filter(|first| mutation.id != Some(*first)) };
             }
             self.session.lock().decided();
         }
@@ -214,7 +241,7 @@ impl Connection {
     async fn load(&self, mut loads: mpsc::Receiver<Load>) {
         let mut pages: VecDeque<Pages<'_>> = VecDeque::new();
         loop {
-            self.outbox.room().await;
+            self.outbox.room_to_load().await;
             // New requests first, so that one long snapshot does not hold up a short read.
             if let Ok(load) = loads.try_recv() {
                 self.begin(load, &mut pages).await;
@@ -356,6 +383,7 @@ impl Connection {
         self.outbox.answer(response::page(pages.model.name(), id, &page.rows, page.seq, more));
         if page.next.is_none() {
             self.outbox.loaded(pages.key, pages.newest);
+            self.engine.hub().wake_at(pages.newest, &self.outbox);
             return None;
         }
         pages.after = page.next;
@@ -365,21 +393,25 @@ impl Connection {
     async fn catch_up<'a>(&'a self, work: crate::outbox::LogWork, pages: &mut VecDeque<Pages<'a>>) {
         let (key, id, model) = (work.key, work.id.clone(), work.query.model());
         let subject = Subject { method: Some("subscribe"), id, model: Some(model.into()), cid: None };
-        let horizon = match self.engine.catch_up_one(&self.outbox, work).await {
+        match self.engine.catch_up_one(&self.outbox, work).await {
             Ok(None) => return,
-            Ok(Some(work)) => work,
+            Ok(Some(_)) => {}
             Err(error) => {
                 self.unsubscribe(key);
                 self.refuse(&subject, &error);
                 return;
             }
-        };
-        // The log does not reach back so far: all rows anew.
+        }
+        // The log does not reach back so far: all rows anew, and under the scope of now.
         let client = self.claim.get().map(Claim::id);
         match self.engine.select(model, client, SystemTime::now()).await {
             Ok((model, selection)) => {
-                let (place, head) = self.engine.hub().end_of(&horizon.query);
-                let ends_at_live = self.outbox.restart(key, (place, head));
+                let hub = self.engine.hub();
+                let (query, place, head) = hub.join(model, &selection.filter, &self.outbox);
+                let Some((old, ends_at_live)) = self.outbox.restart(key, query.clone(), (place, head)) else {
+                    return hub.leave(&query, &self.outbox);
+                };
+                hub.leave(&old, &self.outbox);
                 pages.push_back(Pages {
                     key,
                     subject,
@@ -416,26 +448,25 @@ impl Connection {
             };
             let closing = self.outbox.closing();
             let frames = self.outbox.frames(self.engine.hub(), ping);
-            let send = async {
-                for frame in frames {
-                    sink.feed(text(frame)).await?;
+            let mut messages: Vec<_> = frames.into_iter().map(text).collect();
+            if ping {
+                messages.push(Message::Ping(Bytes::new()));
+            }
+            if let Some((code, reason)) = closing.and_then(DisconnectReason::close_frame) {
+                let frame =
+                    CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from_static(reason) };
+                messages.push(Message::Close(Some(frame)));
+            }
+            // Who takes nothing of a frame for so long is gone, or might as well be.
+            let limits = self.engine.limits();
+            let patience = limits.ping_interval.saturating_add(limits.pong_timeout);
+            for message in messages {
+                let bytes = message.len();
+                match time::timeout(patience, sink.send(message)).await {
+                    Ok(Ok(())) => self.session.lock().wrote(bytes),
+                    Ok(Err(_)) => return DisconnectReason::Gone,
+                    Err(_) => return DisconnectReason::Silent,
                 }
-                if ping {
-                    sink.feed(Message::Ping(Bytes::new())).await?;
-                }
-                if let Some((code, reason)) = closing.and_then(DisconnectReason::close_frame) {
-                    let frame =
-                        CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from_static(reason) };
-                    sink.feed(Message::Close(Some(frame))).await?;
-                }
-                sink.flush().await
-            };
-            // Who takes nothing for so long is gone, or might as well be.
-            let patience = self.engine.limits().ping_interval + self.engine.limits().pong_timeout;
-            match time::timeout(patience, send).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return DisconnectReason::Gone,
-                Err(_) => return DisconnectReason::Silent,
             }
             if let Some(reason) = closing {
                 return reason;

@@ -8,9 +8,14 @@ use serde_json::value::RawValue;
 use crate::{
     Error, ErrorCode, Result,
     model::{Access, SyncedModel},
+    object::Object,
 };
 
-type Object<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+/// How many wrong fields an error names, and how much of a name it shows: it is recorded.
+const MAX_NAMED: usize = 10;
+const MAX_SHOWN: usize = 64;
+
+type Sorted<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// Decodes a whole row.
 pub fn decode<M: SyncedModel>(raw: &str) -> Result<M> {
@@ -28,22 +33,34 @@ pub fn decode<M: SyncedModel>(raw: &str) -> Result<M> {
 pub fn overlay<M: SyncedModel>(current: &M, raw: &str) -> Result<M> {
     let mut wire = Vec::with_capacity(128);
     current.__serialize_wire(&mut serde_json::Serializer::new(&mut wire))?;
-    let mut fields: Object<'_> = serde_json::from_slice(&wire)?;
+    let mut fields: Sorted<'_> = serde_json::from_slice(&wire)?;
     fields.retain(|name, _| M::__SCHEMA.field(name).is_some_and(|field| field.access == Access::Client));
     let patch: Object<'_> = serde_json::from_str(raw).map_err(|error| not_a_row(&error))?;
-    for (name, value) in patch {
-        // By its own name: an alias beside it would be the same field twice.
-        let name = M::__SCHEMA.field(&name).map_or(name, |field| Cow::Borrowed(field.name));
-        fields.insert(name, value);
+    let mut given = Vec::with_capacity(patch.fields.len());
+    for (name, value) in patch.fields {
+        // By its own name: an alias beside it would be the same field twice. Names that are not the client's stay as it wrote them.
+        let field = M::__SCHEMA.field(&name).filter(|field| field.access == Access::Client);
+        let own = field.map_or(name.clone(), |field| Cow::Borrowed(field.name));
+        if given.contains(&own) {
+            return Err(Error::invalid(name, "given twice"));
+        }
+        given.push(own.clone());
+        fields.insert(own, value);
     }
     decode(&serde_json::to_string(&fields)?)
 }
 
 /// Everything that is wrong with the fields of a refused row.
 fn explain<M: SyncedModel>(raw: &str, error: &serde_json::Error) -> Error {
-    let Ok(fields) = serde_json::from_str::<Object<'_>>(raw) else { return not_a_row(error) };
+    let Ok(fields) = serde_json::from_str::<Sorted<'_>>(raw) else { return not_a_row(error) };
     let mut wrong: Option<Error> = None;
+    let mut count = 0;
     let mut add = |name: &str, message: &str| {
+        count += 1;
+        if count > MAX_NAMED {
+            return;
+        }
+        let name: String = name.chars().take(MAX_SHOWN).collect();
         wrong = Some(match wrong.take() {
             None => Error::invalid(name, message),
             Some(error) => error.and_invalid(name, message),
@@ -67,7 +84,7 @@ fn explain<M: SyncedModel>(raw: &str, error: &serde_json::Error) -> Error {
 }
 
 /// The field that `error` is about.
-fn culprit<M: SyncedModel>(fields: &Object<'_>, error: &serde_json::Error) -> Option<(String, String)> {
+fn culprit<M: SyncedModel>(fields: &Sorted<'_>, error: &serde_json::Error) -> Option<(String, String)> {
     let text = plain(error);
     for (prefix, message) in [("missing field `", "missing"), ("duplicate field `", "given twice")] {
         if let Some(name) = text.strip_prefix(prefix).and_then(|rest| rest.split('`').next()) {

@@ -167,6 +167,12 @@ impl Error {
         Self::new(ErrorCode::Conflict, message)
     }
 
+    /// Something that a handler needs does not answer now. Nothing is decided: the client sends the request again later, and its later ones
+    /// wait for it.
+    pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::Unavailable, message)
+    }
+
     /// The server's fault: the client is told a reference number, the log has the number and `message`.
     pub fn internal(message: impl Into<String>) -> Self {
         let mut error = Self::new(ErrorCode::Internal, "internal error");

@@ -50,11 +50,13 @@ pub(crate) struct PublishedChange {
 pub(crate) struct Hub {
     head: AtomicU64,
     queries: Mutex<HashMap<&'static str, Vec<Arc<Query>>>>,
+    /// Who waits for the head to reach a seq.
+    waiting: Mutex<Vec<(Seq, Weak<Outbox>)>>,
 }
 
 impl Hub {
     pub(crate) fn new(head: Seq) -> Self {
-        Self { head: AtomicU64::new(head), queries: Mutex::default() }
+        Self { head: AtomicU64::new(head), queries: Mutex::default(), waiting: Mutex::default() }
     }
 
     /// The last seq of which every entry is in place.
@@ -139,6 +141,42 @@ impl Hub {
         for query in dirty {
             query.wake();
         }
+        self.wake_waiting(last.seq);
+    }
+
+    /// Passes transactions that nobody can read any more. Subscribers find the horizon beyond them when they next look at the log.
+    pub(crate) fn skip(&self, to: Seq) {
+        let subscribed: Vec<_> = {
+            let queries = self.queries.lock();
+            self.head.fetch_max(to, Ordering::AcqRel);
+            queries.values().flatten().cloned().collect()
+        };
+        subscribed.iter().for_each(|query| query.lapse());
+        self.wake_waiting(to);
+    }
+
+    /// Wakes `outbox` once the head has reached `seq`.
+    pub(crate) fn wake_at(&self, seq: Seq, outbox: &Arc<Outbox>) {
+        let mut waiting = self.waiting.lock();
+        // Under the lock: a head that is set after this look is followed by one at who waits.
+        if self.head() < seq {
+            waiting.push((seq, Arc::downgrade(outbox)));
+            return;
+        }
+        drop(waiting);
+        outbox.wake();
+    }
+
+    fn wake_waiting(&self, head: Seq) {
+        let mut reached = Vec::new();
+        self.waiting.lock().retain(|(seq, outbox)| {
+            let waits = *seq > head;
+            if !waits {
+                reached.extend(outbox.upgrade());
+            }
+            waits
+        });
+        reached.iter().for_each(|outbox| outbox.wake());
     }
 }
 
@@ -221,6 +259,15 @@ impl Query {
             }
         }
         subscribers.is_empty()
+    }
+
+    /// What its subscribers were not given cannot be given to them any more: they look at the log.
+    fn lapse(&self) {
+        for subscriber in self.subscribers.lock().values() {
+            if let Some(outbox) = subscriber.outbox.upgrade() {
+                outbox.lapse();
+            }
+        }
     }
 
     fn wake(&self) {

@@ -46,6 +46,7 @@ mod draft;
 mod error;
 mod handlers;
 mod model;
+mod object;
 mod probes;
 mod query;
 mod registry;

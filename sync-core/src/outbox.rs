@@ -77,8 +77,12 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
-    answers: VecDeque<Queued>,
+    /// What was read for it.
+    answers: VecDeque<Bytes>,
+    /// How its mutations ended, in their order.
+    outcomes: VecDeque<Outcome>,
     answer_bytes: usize,
+    outcome_bytes: usize,
     subscriptions: Vec<Subscription>,
     next_key: u64,
     /// Every live subscription has had everything up to here.
@@ -86,11 +90,11 @@ struct State {
     closing: Option<DisconnectReason>,
 }
 
-/// An answer in line.
+/// How a mutation ended.
 #[derive(Debug)]
-struct Queued {
+struct Outcome {
     message: Bytes,
-    /// It leaves when the changes up to this seq do.
+    /// It leaves with, and after, the changes up to this seq.
     seq: Seq,
 }
 
@@ -151,25 +155,42 @@ impl Outbox {
         }
     }
 
-    /// Puts an answer in line.
+    /// Puts something that was read in line.
     pub(crate) fn answer(&self, message: Bytes) {
-        self.state.lock().queue(message, 0);
+        let mut state = self.state.lock();
+        state.answer_bytes += message.len();
+        state.answers.push_back(message);
+        drop(state);
         self.frames_ready.notify_one();
     }
 
-    /// Puts the confirm of a transaction in line that is not published yet: it leaves together with the changes up to its seq, and
-    /// they with it. The hub's head must not have passed `seq`, and [`wake`](Self::wake) must follow when it has.
-    pub(crate) fn confirm(&self, message: Bytes, seq: Seq) {
-        self.state.lock().queue(message, seq);
+    /// Puts the outcome of a mutation in line: with, and after, the changes up to `seq`; 0 for one that changed nothing.
+    ///
+    /// For a transaction that is not published yet this must come before it is: then the changes leave with the outcome too.
+    pub(crate) fn outcome(&self, message: Bytes, seq: Seq) {
+        let mut state = self.state.lock();
+        state.outcome_bytes += message.len();
+        state.outcomes.push_back(Outcome { message, seq });
+        drop(state);
+        self.frames_ready.notify_one();
     }
 
-    /// Waits until more answers may be made: until then no request is read and nothing is loaded.
+    /// Waits until there is room for the answer to another request.
     pub(crate) async fn room(&self) {
+        self.until(|state| state.answer_bytes + state.outcome_bytes < self.limit).await;
+    }
+
+    /// Waits until more may be read for it. Outcomes do not count: they may wait for just what is to be read.
+    pub(crate) async fn room_to_load(&self) {
+        self.until(|state| state.answer_bytes < self.limit).await;
+    }
+
+    async fn until(&self, has_room: impl Fn(&State) -> bool) {
         loop {
             let mut made = pin!(self.room_made.notified());
             // Enabled before the look, so that room made in between is not missed.
             made.as_mut().enable();
-            if self.state.lock().answer_bytes < self.limit {
+            if has_room(&self.state.lock()) {
                 return;
             }
             made.await;
@@ -200,30 +221,25 @@ impl Outbox {
     /// Changes are in the tails. Called by the hub; gives up the places of a client that is too far behind, so that what waits for
     /// it can be freed.
     pub(crate) fn wake(&self) {
-        let mut lapsed = false;
-        {
-            let mut state = self.state.lock();
-            let delivered = state.delivered;
-            for subscription in &mut state.subscriptions {
-                if let Position::Tail(place, after) = &subscription.position
-                    && subscription.query.bytes_after(place) > self.limit as u64
-                {
-                    let had = match subscription.phase {
-                        Phase::Live => delivered.max(*after),
-                        Phase::Loading | Phase::Joining { .. } => *after,
-                    };
-                    subscription.position = Position::Log(had);
-                    if let Phase::Live = subscription.phase {
-                        subscription.phase = Phase::Joining { at_least: had };
-                    }
-                    lapsed = true;
-                }
-            }
-        }
+        let lapsed = self
+            .state
+            .lock()
+            .lapse(|subscription, place| subscription.query.bytes_after(place) > self.limit as u64);
         self.frames_ready.notify_one();
         if lapsed {
             self.work_ready.notify_one();
         }
+    }
+
+    /// There is something to be sent besides changes.
+    pub(crate) fn nudge(&self) {
+        self.frames_ready.notify_one();
+    }
+
+    /// The tails lack what was published: all places are given up.
+    pub(crate) fn lapse(&self) {
+        self.state.lock().lapse(|_, _| true);
+        self.work_ready.notify_one();
     }
 
     /// Adds a subscription whose pages will be read, with the changes after `position`.
@@ -279,18 +295,25 @@ impl Outbox {
         self.state.lock().subscriptions.len()
     }
 
-    /// A subscription that cannot be continued begins anew, with the changes after `position`. Returns whether it is a read of
-    /// all rows.
-    pub(crate) fn restart(&self, key: SubscriptionKey, (place, seq): (Place, Seq)) -> bool {
+    /// A subscription that cannot be continued begins anew, as one to `query`, with the changes after `position`. Returns its old query, to
+    /// leave it, and whether it is a read of all rows.
+    pub(crate) fn restart(
+        &self,
+        key: SubscriptionKey,
+        query: Arc<Query>,
+        (place, seq): (Place, Seq),
+    ) -> Option<(Arc<Query>, bool)> {
         let mut state = self.state.lock();
-        let Some(subscription) = state.find(key) else { return false };
+        let subscription = state.find(key)?;
+        let old = std::mem::replace(&mut subscription.query, query);
         subscription.phase = Phase::Loading;
         subscription.was_live = false;
         subscription.position = Position::Tail(place, seq);
         let ends_at_live = subscription.ends_at_live;
         let reset = response::reset(subscription.id.as_ref(), "horizon");
-        state.queue(reset, 0);
-        ends_at_live
+        state.answer_bytes += reset.len();
+        state.answers.push_back(reset);
+        Some((old, ends_at_live))
     }
 
     /// Whether the subscription is still there.
@@ -298,14 +321,14 @@ impl Outbox {
         self.state.lock().subscriptions.iter().any(|subscription| subscription.key == key)
     }
 
-    /// All its pages are in line, the newest read at `seq`.
+    /// All its pages are in line, the newest read at `seq`; it becomes live when the hub's head is there, which
+    /// [`Hub::wake_at`] must tell.
     pub(crate) fn loaded(&self, key: SubscriptionKey, seq: Seq) {
         let mut state = self.state.lock();
         if let Some(subscription) = state.find(key) {
             subscription.phase = Phase::Joining { at_least: seq };
         }
         drop(state);
-        self.frames_ready.notify_one();
         self.work_ready.notify_one();
     }
 
@@ -324,7 +347,7 @@ impl Outbox {
         })
     }
 
-    /// A subscription has had the log up to `seq`; where `place` is given it goes on in the tail.
+    /// A subscription has had the log up to `seq`; where `place` is given it goes on in the tail, as with [`loaded`](Self::loaded).
     pub(crate) fn caught_up(&self, key: SubscriptionKey, seq: Seq, place: Option<Place>) {
         let mut state = self.state.lock();
         if let Some(subscription) = state.find(key) {
@@ -336,8 +359,6 @@ impl Outbox {
                 *at_least = seq.max(*at_least);
             }
         }
-        drop(state);
-        self.frames_ready.notify_one();
     }
 
     /// Takes a subscription out: its query, to leave it.
@@ -360,7 +381,8 @@ impl Outbox {
     pub(crate) fn clear(&self) -> Vec<Arc<Query>> {
         let mut state = self.state.lock();
         state.answers.clear();
-        state.answer_bytes = 0;
+        state.outcomes.clear();
+        (state.answer_bytes, state.outcome_bytes) = (0, 0);
         state.subscriptions.drain(..).map(|subscription| subscription.query).collect()
     }
 
@@ -372,16 +394,20 @@ impl Outbox {
         let made_room;
         {
             let mut state = self.state.lock();
-            // One head for the changes and the answers: confirms are in line before the head passes their seq, so that those up to it
-            // are here, and none beyond it leaves.
+            // One head for the changes and the outcomes: those up to it were in line before it was set.
             let head = hub.head();
-            made_room = state.answer_bytes >= self.limit;
+            made_room = state.answer_bytes + state.outcome_bytes >= self.limit;
             state.deliver(head, &mut frames);
-            while let Some(answer) = state.answers.pop_front_if(|answer| answer.seq <= head) {
-                state.answer_bytes -= answer.message.len();
-                frames.push(answer.message, true);
+            for answer in std::mem::take(&mut state.answers) {
+                state.answer_bytes -= answer.len();
+                frames.push(answer, true);
             }
             state.go_live(head, self.epoch, &mut frames, &mut left);
+            let delivered = state.progress();
+            while let Some(outcome) = state.outcomes.pop_front_if(|outcome| outcome.seq <= delivered) {
+                state.outcome_bytes -= outcome.message.len();
+                frames.push(outcome.message, true);
+            }
             if progress {
                 frames.push(response::progress(state.progress()), true);
             }
@@ -397,9 +423,26 @@ impl Outbox {
 }
 
 impl State {
-    fn queue(&mut self, message: Bytes, seq: Seq) {
-        self.answer_bytes += message.len();
-        self.answers.push_back(Queued { message, seq });
+    /// Gives up the places that are `too_far` behind. Whether there was one.
+    fn lapse(&mut self, too_far: impl Fn(&Subscription, &Place) -> bool) -> bool {
+        let mut lapsed = false;
+        let delivered = self.delivered;
+        for subscription in &mut self.subscriptions {
+            let Position::Tail(place, after) = &subscription.position else { continue };
+            if !too_far(subscription, place) {
+                continue;
+            }
+            let had = match subscription.phase {
+                Phase::Live => delivered.max(*after),
+                Phase::Loading | Phase::Joining { .. } => *after,
+            };
+            subscription.position = Position::Log(had);
+            if let Phase::Live = subscription.phase {
+                subscription.phase = Phase::Joining { at_least: had };
+            }
+            lapsed = true;
+        }
+        lapsed
     }
 
     fn find(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {

@@ -11,7 +11,7 @@ use crate::{
     model::Key,
     outbox::DisconnectReason,
     protocol::{
-        Hello, Message, Mutation, Query, Request, RequestId, Subject, exceeds_depth,
+        Frame, Hello, Message, Mutation, Query, Request, RequestId, Subject, exceeds_depth,
         response::{self, ErrorDetail},
     },
     store::MutationId,
@@ -19,6 +19,12 @@ use crate::{
 
 /// After so many messages in a row that could not be read the connection is closed: what sends them is no client.
 const UNREADABLE: u32 = 16;
+
+/// A client on a slow line that takes so many bytes in each `pong_timeout` is not taken for dead: 13 KB/s by default.
+const SLOWEST_BYTES: usize = 128 * 1024;
+
+/// Longer than any connection: a clock that is that far ahead can still be told.
+const NEVER: Duration = Duration::from_hours(24 * 365);
 
 /// A connection's state in the protocol.
 #[derive(Debug)]
@@ -49,10 +55,11 @@ enum Greeting {
 
 #[derive(Debug)]
 struct Heartbeat {
-    heard: Instant,
     pinged: Instant,
     /// A ping has had no answer.
     waiting: bool,
+    /// What was sent since the last answer to a ping, some of which may still be on its way.
+    bytes: usize,
 }
 
 /// What a message calls for.
@@ -88,32 +95,40 @@ impl Session {
             in_flight: 0,
             blocked: None,
             unreadable: 0,
-            heartbeat: Heartbeat { heard: now, pinged: now, waiting: false },
+            heartbeat: Heartbeat { pinged: now, waiting: false, bytes: 0 },
         }
     }
 
-    /// A text frame came.
-    pub(crate) fn receive(&mut self, text: &str, now: Instant) -> SmallVec<[Action; 1]> {
-        self.heard(now);
-        let mut actions = SmallVec::new();
+    /// A text frame came: its messages, each to be given to [`receive`](Self::receive) when what the one before it calls for is done.
+    pub(crate) fn read<'a>(&self, text: &'a str) -> Frame<'a> {
         if exceeds_depth(text, self.limits.json_depth) {
-            let error =
-                Error::limit("json_depth", format!("JSON may be nested {} deep", self.limits.json_depth));
-            let detail = ErrorDetail { retry: Some(false), ..ErrorDetail::default() };
-            actions.push(Action::Answer(response::error(&Subject::default(), &error, &detail)));
-            self.unreadable(&mut actions);
-            return actions;
+            let message = format!("JSON may be nested {} deep", self.limits.json_depth);
+            return Frame::refused(Error::limit("json_depth", message));
         }
-        for message in Message::read_frame(text) {
-            self.message(message, &mut actions);
-        }
+        Frame::read(text)
+    }
+
+    /// One message came.
+    pub(crate) fn receive(&mut self, message: Message) -> SmallVec<[Action; 1]> {
+        let mut actions = SmallVec::new();
+        self.message(message, &mut actions);
         actions
     }
 
-    /// Anything came: the client is there.
-    pub(crate) fn heard(&mut self, now: Instant) {
-        self.heartbeat.heard = now;
-        self.heartbeat.waiting = false;
+    /// A frame came: the client is there. Returns whether a ping had no answer until now, so that the next is due at another time.
+    pub(crate) fn heard(&mut self) -> bool {
+        std::mem::take(&mut self.heartbeat.waiting)
+    }
+
+    /// The answer to a ping came: the client has taken all that was sent before it.
+    pub(crate) fn pong(&mut self) -> bool {
+        self.heartbeat.bytes = 0;
+        self.heard()
+    }
+
+    /// So many bytes were handed to the socket, from where a slow client takes them in its time.
+    pub(crate) fn wrote(&mut self, bytes: usize) {
+        self.heartbeat.bytes = self.heartbeat.bytes.saturating_add(bytes);
     }
 
     /// The engine refused `hello`.
@@ -128,8 +143,14 @@ impl Session {
 
     /// When [`tick`](Self::tick) is next due.
     pub(crate) fn next_tick(&self) -> Instant {
-        let after = if self.heartbeat.waiting { self.limits.pong_timeout } else { self.limits.ping_interval };
-        self.heartbeat.pinged + after.max(Duration::from_millis(1))
+        let after = if self.heartbeat.waiting {
+            let times =
+                u32::try_from(self.heartbeat.bytes / SLOWEST_BYTES).unwrap_or(u32::MAX).saturating_add(1);
+            self.limits.pong_timeout.saturating_mul(times)
+        } else {
+            self.limits.ping_interval
+        };
+        self.heartbeat.pinged + after.min(NEVER)
     }
 
     /// It is `now`.
@@ -150,7 +171,9 @@ impl Session {
         let request = match request {
             Ok(request) => request,
             Err(error) => {
-                actions.push(refuse(&subject, &error));
+                // No limit that a message breaks is one that it would not break again.
+                let detail = ErrorDetail { retry: Some(false), ..ErrorDetail::default() };
+                actions.push(Action::Answer(response::error(&subject, &error, &detail)));
                 self.unreadable(actions);
                 return;
             }
@@ -197,10 +220,12 @@ impl Session {
                 let error = Error::new(ErrorCode::Retry, "an earlier mutation must be sent again first");
                 return refuse(&subject, &error);
             }
-            self.blocked = None;
+            if self.blocked == Some(id) {
+                self.blocked = None;
+            }
         }
         if self.in_flight >= self.limits.in_flight {
-            self.blocked = mutation.id;
+            self.blocked = self.blocked.or(mutation.id);
             let limit = self.limits.in_flight;
             return refuse(&subject, &Error::limit("in_flight", format!("{limit} mutations are undecided")));
         }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -25,6 +28,7 @@ pub(crate) struct Client {
     pub(super) id: Uuid,
     /// Held while one of its mutations is decided: they are decided in their order, whatever connections they come by.
     pub(super) decided: tokio::sync::Mutex<Decided>,
+    acknowledged: AtomicU64,
     connection: Mutex<Connection>,
 }
 
@@ -33,6 +37,18 @@ pub(crate) struct Client {
 pub(super) struct Decided {
     /// The highest; `None`: the store must be asked.
     pub(super) last: Option<MutationId>,
+}
+
+impl Client {
+    /// Up to which mutation it has kept the outcomes.
+    pub(super) fn acknowledged(&self) -> MutationId {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// It has kept the outcomes up to `ack`; whether that is news.
+    pub(super) fn acknowledge(&self, ack: MutationId) -> bool {
+        self.acknowledged.fetch_max(ack, Ordering::Relaxed) < ack
+    }
 }
 
 #[derive(Debug, Default)]
@@ -67,9 +83,12 @@ impl Clients {
             match clients.get(&id).and_then(Weak::upgrade) {
                 Some(client) => client,
                 None => {
-                    let new =
-                        Client { id, decided: tokio::sync::Mutex::default(), connection: Mutex::default() };
-                    let client = Arc::new(new);
+                    let client = Arc::new(Client {
+                        id,
+                        decided: tokio::sync::Mutex::default(),
+                        acknowledged: AtomicU64::new(0),
+                        connection: Mutex::default(),
+                    });
                     if clients.len() == clients.capacity() {
                         clients.retain(|_, client| client.strong_count() > 0);
                     }
@@ -80,7 +99,7 @@ impl Clients {
         };
         let generation = {
             let mut connection = client.connection.lock();
-            if let Some(old) = connection.outbox.upgrade() {
+            if let Some(old) = connection.outbox.upgrade().filter(|old| !Arc::ptr_eq(old, outbox)) {
                 old.close(DisconnectReason::Replaced);
             }
             connection.outbox = Arc::downgrade(outbox);

@@ -1,13 +1,6 @@
 //! Deciding a mutation: in its client's order, exactly once, with the handler run on what is there when it commits.
 
-use std::{
-    future::Future,
-    panic::AssertUnwindSafe,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
-    time::SystemTime,
-};
+use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, task::Poll, time::SystemTime};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -16,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Claim, Engine, millis, not_declared,
-    pipeline::{Confirmed, Confirming, Effects},
+    pipeline::{Confirmed, Confirming, Effects, Found, Pending, Version},
     unavailable,
 };
 use crate::{
@@ -31,8 +24,7 @@ use crate::{
     },
     registry::Model,
     store::{
-        Change, ClientWrite, Decision, MutationId, MutationRecord, MutationWrite, Outcome, Precondition, Seq,
-        Transaction,
+        Change, ClientWrite, Decision, MutationId, MutationRecord, MutationWrite, Outcome, Seq, Transaction,
     },
 };
 
@@ -52,13 +44,13 @@ pub(crate) struct Asker<'a> {
 enum Decided {
     /// Its confirm stands in the outbox.
     Confirmed,
-    /// This is to be answered.
-    Answer(Bytes),
+    /// This is to be answered, after the changes up to the seq.
+    Answer(Bytes, Seq),
 }
 
 /// What a handler decided, and on what.
 struct Plan<'a> {
-    preconditions: SmallVec<[Precondition; 1]>,
+    found: SmallVec<[Found; 1]>,
     verdict: Result<Accepted<'a>, Refused>,
 }
 
@@ -84,8 +76,9 @@ impl From<Error> for Refused {
 
 /// A row as a handler finds it.
 struct Current {
-    seq: Seq,
-    body: Bytes,
+    version: Version,
+    /// `None`: there is no row.
+    body: Option<Bytes>,
 }
 
 impl Engine {
@@ -104,13 +97,18 @@ impl Engine {
         };
         match outcome {
             Ok(Decided::Confirmed) => false,
-            Ok(Decided::Answer(message)) => {
-                asker.outbox.answer(message);
+            Ok(Decided::Answer(message, seq)) => {
+                asker.outbox.outcome(message, seq);
+                if seq > self.hub.head() {
+                    // Its commit seemed to fail, or is just being published.
+                    self.hub.wake_at(seq, asker.outbox);
+                    self.pipeline.look_again();
+                }
                 false
             }
             Err(refused) => {
                 let retry = refused.error.code().is_retryable() || refused.detail.retry == Some(true);
-                asker.outbox.answer(response::error(subject, &refused.error, &refused.detail));
+                asker.outbox.outcome(response::error(subject, &refused.error, &refused.detail), 0);
                 retry
             }
         }
@@ -148,7 +146,14 @@ impl Engine {
                 }
             };
             if id <= last {
-                return self.repeat(client, id, mutation, now).await.map(Decided::Answer);
+                return self.repeat(client, id, mutation, now).await;
+            }
+            if id.saturating_sub(claim.client.acknowledged()) > self.limits.unacknowledged {
+                let limit = self.limits.unacknowledged;
+                let message = format!(
+                    "{limit} outcomes are not acknowledged: send `ack` with the last one that you have kept"
+                );
+                return Err(Error::limit("unacknowledged", message).into());
             }
             if id > last + 1 {
                 let error =
@@ -178,11 +183,14 @@ impl Engine {
         id: MutationId,
         mutation: &Mutation,
         now: SystemTime,
-    ) -> Result<Bytes, Refused> {
+    ) -> Result<Decided, Refused> {
         let record = self.store.client(client).await.map_err(|error| unavailable(&error))?;
         let record = record.and_then(|record| record.mutations.into_iter().find(|record| record.id == id));
         match record {
-            Some(record) if record.hash == mutation.hash => Ok(self.recorded(client, &record, now).await?),
+            Some(record) if record.hash == mutation.hash => {
+                let message = self.recorded(client, &record, true, now).await?;
+                Ok(Decided::Answer(message, record.seq.unwrap_or(0)))
+            }
             Some(_) => {
                 let message = format!("mutation {id} was another one: an id is never used twice");
                 Err(Error::new(ErrorCode::IdConflict, message).into())
@@ -194,11 +202,13 @@ impl Engine {
         }
     }
 
-    /// The answer to a decided mutation, once more: the same outcome, with the row as it is now.
+    /// The answer to a decided mutation, once more: the same outcome, with the row as it is now, or, where it is not to be
+    /// `whole`, the row's id alone.
     pub(super) async fn recorded(
         &self,
         client: Uuid,
         record: &MutationRecord,
+        whole: bool,
         now: SystemTime,
     ) -> Result<Bytes> {
         let (name, key, method, cid) = match &record.outcome {
@@ -220,7 +230,9 @@ impl Engine {
         {
             row = Some(WireRow { row: model.rewire(&stored.body)?, seq: stored.seq });
         }
-        Ok(response::confirm(&Confirm { id, model: name, key, cid: cid.as_deref(), seq, row: row.as_ref() }))
+        let id_only = if whole { None } else { model.map(|model| model.schema().id) };
+        let cid = cid.as_deref();
+        Ok(response::confirm(&Confirm { id, model: name, key, cid, seq, row: row.as_ref(), id_only }))
     }
 
     /// Runs the handler until what it decided is committed. A rejection is committed like a success: `Ok` is final.
@@ -239,7 +251,7 @@ impl Engine {
                 return Err(Error::new(ErrorCode::Shutdown, "the server is stopping").into());
             }
             let context = Context::new(client, now, attempt);
-            let Plan { preconditions, verdict } = self.plan(mutation, &context, &mut assigned).await;
+            let Plan { found, verdict } = self.plan(mutation, &context, &mut assigned).await;
             let write = |outcome| {
                 let mutation = |(client, id)| ClientWrite {
                     client,
@@ -253,19 +265,19 @@ impl Engine {
                 Err(refused) if refused.error.code().is_retryable() => return Err(refused),
                 Err(refused) => {
                     let message = response::error(subject, &refused.error, &refused.detail);
-                    if record.is_none() {
-                        return Ok(Decided::Answer(message));
+                    // Nothing to record; but a refusal for what is not on disk yet waits until it is.
+                    if record.is_none() && !found.iter().any(|found| found.version.is_pending()) {
+                        return Ok(Decided::Answer(message, 0));
                     }
                     let text = String::from_utf8_lossy(&message).into();
-                    let transaction = Transaction {
-                        preconditions,
-                        changes: SmallVec::new(),
-                        client: write(Outcome::Rejected(text)),
-                    };
-                    match self.pipeline.submit(transaction, Effects::default()).await? {
+                    let transaction =
+                        Transaction { client: write(Outcome::Rejected(text)), ..Transaction::default() };
+                    match self.pipeline.submit(found, transaction, Effects::default()).await? {
                         Decision::Conflict => {}
                         Decision::OutOfOrder => return Err(out_of_order()),
-                        Decision::Recorded | Decision::Committed(_) => return Ok(Decided::Answer(message)),
+                        Decision::Recorded | Decision::Committed(_) => {
+                            return Ok(Decided::Answer(message, 0));
+                        }
                     }
                 }
                 Ok(Accepted { model, scope, change, wire }) => {
@@ -294,9 +306,10 @@ impl Engine {
                         what,
                     };
                     let effects = Effects { wires: smallvec![wire], confirm: Some(confirm) };
+                    let client = write(outcome);
                     let transaction =
-                        Transaction { preconditions, changes: smallvec![change], client: write(outcome) };
-                    match self.pipeline.submit(transaction, effects).await? {
+                        Transaction { changes: smallvec![change], client, ..Transaction::default() };
+                    match self.pipeline.submit(found, transaction, effects).await? {
                         Decision::Conflict => {}
                         Decision::OutOfOrder => return Err(out_of_order()),
                         Decision::Recorded => {
@@ -315,15 +328,15 @@ impl Engine {
 
     /// Runs the handler once.
     async fn plan(&self, mutation: &Mutation, context: &Context, assigned: &mut Option<Key>) -> Plan<'_> {
-        let mut preconditions = SmallVec::new();
+        let mut found = SmallVec::new();
         let verdict = match &mutation.content {
             Ok(content) if content.method == Method::Create => {
-                self.plan_create(content, context, assigned, &mut preconditions).await
+                self.plan_create(content, context, assigned, &mut found).await
             }
-            Ok(content) => self.plan_change(content, context, &mut preconditions).await,
+            Ok(content) => self.plan_change(content, context, &mut found).await,
             Err(error) => Err(Error::new(error.code(), error.message().to_owned()).into()),
         };
-        Plan { preconditions, verdict }
+        Plan { found, verdict }
     }
 
     async fn plan_create(
@@ -331,7 +344,7 @@ impl Engine {
         content: &MutationContent,
         context: &Context,
         assigned: &mut Option<Key>,
-        preconditions: &mut SmallVec<[Precondition; 1]>,
+        found: &mut SmallVec<[Found; 1]>,
     ) -> Result<Accepted<'_>, Refused> {
         let model = self.model(&content.model)?;
         let create = model.handlers.create.ok_or_else(|| not_declared(model, "create"))?;
@@ -354,8 +367,8 @@ impl Engine {
             *assigned = Some(key.clone());
         }
         let current = self.current(model, &key).await?;
-        preconditions.push(row_at(model, &key, current.as_ref()));
-        if current.is_some() {
+        found.push(Found { model: model.name(), key: key.clone(), version: current.version });
+        if current.body.is_some() {
             return Err(Error::new(ErrorCode::AlreadyExists, "there is a row with this id").into());
         }
         let input = CreateInput { draft: &content.row, key: &key };
@@ -371,7 +384,7 @@ impl Engine {
         &self,
         content: &MutationContent,
         context: &Context,
-        preconditions: &mut SmallVec<[Precondition; 1]>,
+        found: &mut SmallVec<[Found; 1]>,
     ) -> Result<Accepted<'_>, Refused> {
         let model = self.model(&content.model)?;
         let handlers = &model.handlers;
@@ -387,33 +400,42 @@ impl Engine {
         let id = id_field(model, &content.row)?.ok_or_else(|| Error::invalid(id_name, "is missing"))?;
         let key = model_key(model, id)?;
         let scope = self.scope(model, context.client(), context.now()).await?;
-        let current = self.current(model, &key).await?;
-        preconditions.push(row_at(model, &key, current.as_ref()));
+        let mut current = self.current(model, &key).await?;
+        while content.if_seq.is_some() && current.version.is_pending() {
+            // Its seq is known once it is flushed.
+            let pending = Found { model: model.name(), key: key.clone(), version: current.version };
+            self.pipeline.submit(smallvec![pending], Transaction::default(), Effects::default()).await?;
+            current = self.current(model, &key).await?;
+        }
+        let Current { version, body } = current;
+        found.push(Found { model: model.name(), key: key.clone(), version: version.clone() });
         // A row that the client may not see is not there for it.
-        let Some(current) = current.filter(|current| scope.matches(&current.body)) else {
+        let Some(current) = body.filter(|body| scope.matches(body)) else {
             return Err(Error::not_found().into());
         };
-        if content.if_seq.is_some_and(|seq| seq != current.seq) {
-            let row = WireRow { row: model.rewire(&current.body)?, seq: current.seq };
+        if let (Some(if_seq), Version::Stored(Some(seq))) = (content.if_seq, version)
+            && if_seq != seq
+        {
+            let row = WireRow { row: model.rewire(&current)?, seq };
             return Err(Refused {
                 error: Error::conflict("the row has changed since"),
                 detail: Box::new(ErrorDetail { current: Some(row), ..ErrorDetail::default() }),
             });
         }
         let mut change =
-            Change { model: model.name(), key, cid: None, old: Some(current.body.clone()), new: None };
+            Change { model: model.name(), key, cid: None, old: Some(current.clone()), new: None };
         let mut wire = None;
         match (content.method, handlers.delete, handlers.update) {
             (Method::Delete, Some(delete), _) => {
                 if let Some(field) = other_field(model, &content.row)? {
                     return Err(Error::invalid(field, "a `delete` takes the id alone").into());
                 }
-                guarded(delete(context, DeleteInput { current: &current.body })).await?;
+                guarded(delete(context, DeleteInput { current: &current })).await?;
             }
             (method, _, Some(update)) => {
                 let is_patch = method == Method::Patch;
                 let input =
-                    UpdateInput { current: &current.body, draft: &content.row, is_patch, key: &change.key };
+                    UpdateInput { current: &current, draft: &content.row, is_patch, key: &change.key };
                 let row = guarded(update(context, input)).await?;
                 self.check_size(&row.body)?;
                 change.new = Some(row.body);
@@ -425,12 +447,13 @@ impl Engine {
     }
 
     /// The row as the next transaction will find it.
-    async fn current(&self, model: &Model, key: &Key) -> Result<Option<Current>> {
-        if let Some(pending) = self.pipeline.pending(model.name(), key) {
-            return Ok(pending.body.map(|body| Current { seq: pending.seq, body }));
+    async fn current(&self, model: &Model, key: &Key) -> Result<Current> {
+        if let Some(Pending { fate, body }) = self.pipeline.pending(model.name(), key) {
+            return Ok(Current { version: Version::Pending { fate, deleted: body.is_none() }, body });
         }
         let stored = self.store.get(model.name(), key).await.map_err(|error| unavailable(&error))?;
-        Ok(stored.map(|row| Current { seq: row.seq, body: row.body }))
+        let version = Version::Stored(stored.as_ref().map(|row| row.seq));
+        Ok(Current { version, body: stored.map(|row| row.body) })
     }
 
     /// What the client may see of a model that it may create rows of, but perhaps not read.
@@ -452,27 +475,25 @@ impl Engine {
 }
 
 /// Runs a handler; a panic in it fails this one request.
-pub(super) async fn guarded<T>(
-    mut handler: Pin<Box<dyn Future<Output = Result<T>> + Send + '_>>,
-) -> Result<T> {
-    let mut poll = pin!(std::future::poll_fn(move |cx| {
-        match std::panic::catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
-            Ok(poll) => poll,
-            Err(panic) => {
-                let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-                let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-                Poll::Ready(Err(Error::internal(format!(
-                    "a handler panicked: {}",
-                    message.unwrap_or_default()
-                ))))
-            }
-        }
-    }));
-    poll.as_mut().await
+pub(super) async fn guarded<T>(handler: Pin<Box<dyn Future<Output = Result<T>> + Send + '_>>) -> Result<T> {
+    match catch_panic(handler).await {
+        Ok(outcome) => outcome,
+        Err(panic) => Err(Error::internal(format!("a handler panicked: {panic}"))),
+    }
 }
 
-fn row_at(model: &Model, key: &Key, current: Option<&Current>) -> Precondition {
-    Precondition::RowAt { model: model.name(), key: key.clone(), seq: current.map(|current| current.seq) }
+/// Runs a future of others' code; what it panicked with is the error.
+pub(super) async fn catch_panic<T>(
+    mut future: Pin<Box<dyn Future<Output = T> + Send + '_>>,
+) -> Result<T, String> {
+    std::future::poll_fn(|cx| match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            Poll::Ready(Err(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()))
+        }
+    })
+    .await
 }
 
 /// The id in a row that a client sent.

@@ -17,6 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use self::{
@@ -27,13 +28,16 @@ use crate::{
     Error, ErrorCode, Result,
     config::Limits,
     hub::Hub,
-    outbox::Outbox,
+    outbox::{FRAME_BYTES, Outbox},
     protocol::{Hello, response},
     registry::{Model, Registry},
     store::{ClientWrite, Decision, Opened, Store, StoreError, Table, Transaction},
 };
 
 pub(crate) use self::{clients::Claim, decide::Asker, reads::Selection};
+
+/// How many bytes of outcomes a `welcome` has with their rows: the rest fits a frame.
+const WELCOME_BYTES: usize = FRAME_BYTES / 4;
 
 /// Everything that is shared by the connections.
 pub(crate) struct Engine {
@@ -58,7 +62,7 @@ impl Engine {
         let Opened { epoch, head } = store.open(&tables).await?;
         Ok(Self {
             hub: Hub::new(head),
-            pipeline: Pipeline::new(head),
+            pipeline: Pipeline::new(),
             clients: Clients::default(),
             stopping: AtomicBool::new(false),
             registry,
@@ -71,6 +75,11 @@ impl Engine {
     /// Commits what is submitted; must run as long as anything is asked. Ends after [`stop`](Self::stop), with everything decided.
     pub(crate) async fn run(&self) {
         self.pipeline.run(&self.store, &self.registry, &self.hub).await;
+    }
+
+    /// Looks for transactions that subscribers did not get because the store failed; to be called now and then.
+    pub(crate) fn look_again(&self) {
+        self.pipeline.look_again();
     }
 
     /// New mutations are refused from now on.
@@ -129,7 +138,7 @@ impl Engine {
             }
             None => {
                 let transaction = Transaction { client: Some(write), ..Transaction::default() };
-                match self.pipeline.submit(transaction, Effects::default()).await? {
+                match self.pipeline.submit(SmallVec::new(), transaction, Effects::default()).await? {
                     Decision::Recorded => {}
                     other => {
                         return Err(Error::internal(format!(
@@ -142,9 +151,15 @@ impl Engine {
         };
         decided.last = Some(record.last);
         let ack = hello.ack.unwrap_or(0);
+        claim.client.acknowledge(ack);
         let mut outcomes = Vec::new();
+        let mut bytes = 0;
         for mutation in record.mutations.iter().filter(|mutation| mutation.id > ack) {
-            outcomes.push(self.recorded(hello.client, mutation, now).await?);
+            // All of them go in one message: the first with their rows, the others, where those are large, without.
+            let whole = bytes < WELCOME_BYTES;
+            let outcome = self.recorded(hello.client, mutation, whole, now).await?;
+            bytes += outcome.len();
+            outcomes.push(outcome);
         }
         let welcome = response::welcome(&response::Welcome {
             epoch: self.epoch,
@@ -157,6 +172,7 @@ impl Engine {
                 .collect(),
             limits: BTreeMap::from([
                 ("message_bytes", self.limits.message_bytes),
+                ("unacknowledged", usize::try_from(self.limits.unacknowledged).unwrap_or(usize::MAX)),
                 ("in_flight", self.limits.in_flight),
                 ("subscriptions", self.limits.subscriptions),
             ]),
@@ -168,7 +184,14 @@ impl Engine {
 
     /// The client keeps the outcomes up to `ack`: their records go, soon.
     pub(crate) fn acknowledge(&self, claim: &Claim, ack: u64, now: SystemTime) {
-        self.note(ClientWrite { client: claim.client.id, seen: millis(now), ack: Some(ack), mutation: None });
+        if claim.client.acknowledge(ack) {
+            self.note(ClientWrite {
+                client: claim.client.id,
+                seen: millis(now),
+                ack: Some(ack),
+                mutation: None,
+            });
+        }
     }
 
     /// Forgets clients that were last seen more than `limits.client_retention` ago.
@@ -186,7 +209,7 @@ impl Engine {
 
     /// Writes something about a client with the next batch.
     fn note(&self, write: ClientWrite) {
-        self.pipeline.note(Transaction { client: Some(write), ..Transaction::default() });
+        self.pipeline.note(write);
     }
 
     fn model(&self, name: &str) -> Result<&Model> {

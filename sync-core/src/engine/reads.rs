@@ -1,6 +1,10 @@
 //! Reading: scopes, single rows, pages, and the log.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -8,7 +12,7 @@ use uuid::Uuid;
 use super::{Engine, not_declared, pipeline, unavailable};
 use crate::{
     Context, Error, Result,
-    hub::Query,
+    hub::{Published, PublishedChange, Query},
     model::{Key, filter::Expr},
     outbox::{FRAME_BYTES, LogWork, Outbox},
     protocol::response::{self, WireRow},
@@ -36,8 +40,8 @@ pub(crate) struct WirePage {
 /// What the log had for a query.
 #[derive(Debug)]
 pub(crate) enum CaughtUp {
-    /// Messages of changes up to `seq`; `is_end` where the log had nothing more.
-    To { seq: Seq, messages: Vec<Bytes>, is_end: bool },
+    /// Messages of the changes up to `seq`.
+    To { seq: Seq, messages: Vec<Bytes> },
     /// The log does not reach back so far.
     Horizon,
 }
@@ -137,30 +141,55 @@ impl Engine {
         if page.horizon > work.after {
             return Ok(CaughtUp::Horizon);
         }
-        let mut messages = Vec::new();
-        for entry in &page.transactions {
-            let published = pipeline::published_entry(entry, &self.registry);
-            messages.extend(
-                published.changes.iter().filter_map(|change| work.query.message(change, published.seq)),
-            );
-        }
+        let published: Vec<_> =
+            page.transactions.iter().map(|entry| pipeline::published_entry(entry, &self.registry)).collect();
+        let messages = folded(published, work.query.model())
+            .into_iter()
+            .filter_map(|(seq, change)| work.query.message(&change, seq))
+            .collect();
         let seq = page.transactions.last().map_or(work.after, |entry| entry.seq);
-        Ok(CaughtUp::To { seq, messages, is_end: seq >= page.head })
+        Ok(CaughtUp::To { seq, messages })
     }
 
     /// Does one piece of catching up for a connection.
     pub(crate) async fn catch_up_one(&self, outbox: &Arc<Outbox>, work: LogWork) -> Result<Option<LogWork>> {
+        // Before the log is read: what is published meanwhile is in the log, the tail, or both, and counts once.
+        let (place, head) = self.hub.end_of(&work.query);
         match self.catch_up(&work).await? {
             CaughtUp::Horizon => Ok(Some(work)),
-            CaughtUp::To { seq, messages, is_end } => {
+            CaughtUp::To { seq, messages } => {
                 if !messages.is_empty() {
                     outbox.answer(response::changes(work.id.as_ref(), seq, &messages));
                 }
-                let (place, head) = self.hub.end_of(&work.query);
-                // Where the tail's end is beyond what was read there is a piece of the log between.
-                outbox.caught_up(work.key, seq, (is_end && head <= seq).then_some(place));
+                outbox.caught_up(work.key, seq, (seq >= head).then_some(place));
+                self.hub.wake_at(seq, outbox);
                 Ok(None)
             }
         }
     }
+}
+
+/// Each row of a model once, from what it was before the first of its changes to what it is after the last, in the order of those. What came
+/// and went in between is nobody's business any more.
+fn folded(transactions: Vec<Published>, model: &str) -> Vec<(Seq, PublishedChange)> {
+    let mut rows: Vec<(Seq, PublishedChange)> = Vec::new();
+    let mut places: HashMap<Key, usize> = HashMap::new();
+    for Published { seq, changes } in transactions {
+        for change in changes.into_iter().filter(|change| change.model == model) {
+            match places.entry(change.key.clone()) {
+                Entry::Vacant(place) => {
+                    place.insert(rows.len());
+                    rows.push((seq, change));
+                }
+                Entry::Occupied(place) => {
+                    let (last, row) = &mut rows[*place.get()];
+                    *last = seq;
+                    row.new = change.new;
+                    row.wire = change.wire;
+                }
+            }
+        }
+    }
+    rows.sort_by_key(|(seq, _)| *seq);
+    rows
 }

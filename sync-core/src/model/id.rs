@@ -53,13 +53,13 @@ pub enum KeyKind {
 /// A type that can be the id of a model: the integers up to 64 bits, `String`, [`Uuid`].
 ///
 /// Implement it for a newtype around one of them, which serde must write as the inner value does
-/// (`#[serde(transparent)]`, or a plain newtype struct):
+/// (`#[serde(transparent)]`, or a plain newtype struct), and that has a default for the moment before a new row gets its id:
 ///
 /// ```
 /// # use serde::{Serialize, Deserialize};
 /// use sync_core::{Key, KeyKind, ModelId};
 ///
-/// #[derive(Clone, Debug, Serialize, Deserialize)]
+/// #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 /// struct ListId(u32);
 ///
 /// impl ModelId for ListId {
@@ -71,7 +71,7 @@ pub enum KeyKind {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the id of a model",
     label = "not an id type",
-    note = "use an integer (`u64`: assigned by the server), `String` or `Uuid` (chosen by the client, else made by the server), or implement `sync_core::ModelId` for a newtype around one"
+    note = "use an integer (`u64`, `u32`, `u16`, `i64`, `i32` or `i16`: assigned by the server), `String` or `Uuid` (chosen by the client, else made by the server), or implement `sync_core::ModelId` for a newtype around one"
 )]
 pub trait ModelId: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// Whether the ids are integers or text.

@@ -50,7 +50,11 @@ impl From<serde_json::Value> for Value {
                     Self::float(number.as_f64().unwrap_or(0.0))
                 }
             }
-            json => Self::Json(json.to_string().into()),
+            mut json => {
+                // Another crate of the program may have turned on serde_json's `preserve_order`.
+                json.sort_all_objects();
+                Self::Json(json.to_string().into())
+            }
         }
     }
 }

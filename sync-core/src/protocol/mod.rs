@@ -12,7 +12,7 @@ use crate::model::Key;
 
 pub(crate) use self::{
     depth::exceeds_depth,
-    request::{Hello, Message, Method, Mutation, Query, Request, Subject},
+    request::{Frame, Hello, Message, Method, Mutation, Query, Request, Subject},
 };
 
 /// The WebSocket subprotocol.

@@ -2,10 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde::{
-    Deserialize,
-    de::{Deserializer, Error as _, MapAccess, Visitor},
-};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -14,11 +10,15 @@ use super::{MAX_SAFE_INTEGER, RequestId};
 use crate::{
     Error, ErrorCode, Result,
     model::Key,
+    object::{Object, Text, shown},
     store::{MutationId, Seq},
 };
 
-/// The longest `cid`, request id and text key, in bytes.
+/// The longest `cid` and request id, in bytes.
 const MAX_NAME: usize = 64;
+
+/// The longest text key that a client may use, in bytes.
+const MAX_KEY: usize = 256;
 
 /// One message of a client.
 #[derive(Debug)]
@@ -123,21 +123,46 @@ const FIELDS: [(&str, &[&str]); 5] = [
 
 const METHODS: [Method; 4] = [Method::Create, Method::Update, Method::Patch, Method::Delete];
 
-impl Message {
-    /// Reads the messages of a frame: one object, or an array of them.
-    pub(crate) fn read_frame(text: &str) -> SmallVec<[Self; 1]> {
-        if text.trim_start().starts_with('[') {
-            return match serde_json::from_str::<Vec<&RawValue>>(text) {
-                Ok(messages) => messages.into_iter().map(|message| Self::read(message.get())).collect(),
-                Err(error) => smallvec::smallvec![Self::unreadable(not_json(&error))],
-            };
-        }
-        smallvec::smallvec![Self::read(text)]
+/// The messages of a frame: one object, or an array of them. Each is read when it is asked for.
+#[derive(Debug)]
+pub(crate) struct Frame<'a> {
+    messages: std::vec::IntoIter<Result<&'a str>>,
+}
+
+impl<'a> Frame<'a> {
+    pub(crate) fn read(text: &'a str) -> Self {
+        let messages = if text.trim_start().starts_with('[') {
+            match serde_json::from_str::<Vec<&RawValue>>(text) {
+                Ok(messages) => messages.into_iter().map(|message| Ok(message.get())).collect(),
+                Err(error) => vec![Err(not_json(&error))],
+            }
+        } else {
+            vec![Ok(text)]
+        };
+        Self { messages: messages.into_iter() }
     }
 
+    /// A frame that is not even looked at.
+    pub(crate) fn refused(error: Error) -> Self {
+        Self { messages: vec![Err(error)].into_iter() }
+    }
+}
+
+impl Iterator for Frame<'_> {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        Some(match self.messages.next()? {
+            Ok(text) => Message::read(text),
+            Err(error) => Message::unreadable(error),
+        })
+    }
+}
+
+impl Message {
     fn read(text: &str) -> Self {
-        let fields = match serde_json::from_str::<Fields<'_>>(text) {
-            Ok(fields) => fields,
+        let fields = match serde_json::from_str(text) {
+            Ok(object) => Fields(object),
             Err(error) => return Self::unreadable(not_json(&error)),
         };
         let mut subject = Subject::default();
@@ -192,49 +217,10 @@ impl AnyMethod {
     }
 }
 
-/// The fields of a message, not yet read.
-struct Fields<'a> {
-    fields: SmallVec<[(Cow<'a, str>, &'a RawValue); 8]>,
-}
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = SmallVec::<[(Cow<'de, str>, &'de RawValue); 8]>::new();
-                while let Some(Name(name)) = map.next_key()? {
-                    if fields.iter().any(|(other, _)| *other == name) {
-                        return Err(A::Error::custom(format_args!(
-                            "field `{}` is given twice",
-                            shown(&name)
-                        )));
-                    }
-                    fields.push((name, map.next_value()?));
-                }
-                Ok(Fields { fields })
-            }
-        }
-
-        deserializer.deserialize_map(Object)
-    }
-}
-
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+/// The fields of a message.
+struct Fields<'a>(Object<'a>);
 
 impl<'a> Fields<'a> {
-    fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| *value)
-    }
-
     fn method(&self) -> Result<AnyMethod> {
         let known =
             || METHODS.iter().map(|method| method.as_str()).chain(FIELDS.iter().map(|(name, _)| *name));
@@ -254,7 +240,7 @@ impl<'a> Fields<'a> {
     /// Whether all fields belong to the method.
     fn check(&self, method: &str, known: &[&str]) -> Result<()> {
         let is_unknown = |name: &str| !known.contains(&name) && name != "method" && name != "ack";
-        match self.fields.iter().find(|(name, _)| is_unknown(name)) {
+        match self.0.fields.iter().find(|(name, _)| is_unknown(name)) {
             None => Ok(()),
             Some((name, _)) => {
                 let mut known = known.to_vec();
@@ -265,9 +251,9 @@ impl<'a> Fields<'a> {
     }
 
     fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>> {
-        let Some(raw) = self.get(name) else { return Ok(None) };
-        match serde_json::from_str::<Name<'a>>(raw.get()) {
-            Ok(Name(text)) => Ok(Some(text)),
+        let Some(raw) = self.0.get(name) else { return Ok(None) };
+        match serde_json::from_str::<Text<'a>>(raw.get()) {
+            Ok(Text(text)) => Ok(Some(text)),
             Err(_) => Err(bad(format!("`{name}` must be a string"))),
         }
     }
@@ -283,7 +269,7 @@ impl<'a> Fields<'a> {
     }
 
     fn integer(&self, name: &str) -> Result<Option<u64>> {
-        let Some(raw) = self.get(name) else { return Ok(None) };
+        let Some(raw) = self.0.get(name) else { return Ok(None) };
         match raw.get().parse() {
             Ok(number) if number <= MAX_SAFE_INTEGER => Ok(Some(number)),
             _ => Err(bad(format!("`{name}` must be a whole number from 0 to 2^53 - 1"))),
@@ -291,7 +277,7 @@ impl<'a> Fields<'a> {
     }
 
     fn id(&self) -> Result<Option<RequestId>> {
-        match self.get("id") {
+        match self.0.get("id") {
             Some(raw) if raw.get().starts_with('"') => Ok(self.name("id")?.map(RequestId::Text)),
             _ => self.integer("id").map(|id| id.map(RequestId::Number)).map_err(|_| {
                 bad(format!(
@@ -326,10 +312,10 @@ impl<'a> Fields<'a> {
             "read" => {
                 self.id()?;
                 let model = self.modelname(method)?;
-                let key = match self.get("model") {
+                let key = match self.0.get("model") {
                     None => None,
                     Some(raw) => {
-                        let Ok(row) = serde_json::from_str::<Fields<'_>>(raw.get()) else {
+                        let Ok(row) = serde_json::from_str::<Object<'_>>(raw.get()) else {
                             return Err(bad("`model` must be an object with the row's `id`".into()));
                         };
                         match row.fields.as_slice() {
@@ -352,7 +338,7 @@ impl<'a> Fields<'a> {
             if let Some(error) = wrong_ack {
                 return Err(bad(error.message().to_owned()));
             }
-            let row = Self::required(method.as_str(), "model", self.get("model"))?;
+            let row = Self::required(method.as_str(), "model", self.0.get("model"))?;
             Ok(MutationContent {
                 method,
                 model: self.modelname(method.as_str())?,
@@ -366,7 +352,7 @@ impl<'a> Fields<'a> {
 
     /// Of all fields but `ack`, in the order of their names: the same mutation sent again has the same.
     fn hash(&self) -> u64 {
-        let mut fields: SmallVec<[_; 8]> = self.fields.iter().filter(|(name, _)| name != "ack").collect();
+        let mut fields: SmallVec<[_; 8]> = self.0.fields.iter().filter(|(name, _)| name != "ack").collect();
         fields.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         for (name, value) in fields {
@@ -383,9 +369,9 @@ impl<'a> Fields<'a> {
 pub(crate) fn key(raw: &RawValue) -> Result<Key> {
     let raw = raw.get();
     if raw.starts_with('"') {
-        let Name(text) = serde_json::from_str(raw).map_err(|_| bad("an `id` must be valid JSON".into()))?;
-        if text.is_empty() || text.len() > MAX_NAME * 4 {
-            return Err(bad(format!("an `id` must be of 1 to {} bytes", MAX_NAME * 4)));
+        let Text(text) = serde_json::from_str(raw).map_err(|_| bad("an `id` must be valid JSON".into()))?;
+        if text.is_empty() || text.len() > MAX_KEY {
+            return Err(bad(format!("an `id` must be of 1 to {MAX_KEY} bytes")));
         }
         return Ok(Key::Text(text.into()));
     }
@@ -402,7 +388,7 @@ pub(crate) fn row_field_name(row: &str, is_it: impl Fn(&str) -> bool) -> Result<
     Ok(row_fields(row)?.fields.iter().find(|(name, _)| is_it(name)).map(|(name, _)| name.to_string()))
 }
 
-fn row_fields(row: &str) -> Result<Fields<'_>> {
+fn row_fields(row: &str) -> Result<Object<'_>> {
     serde_json::from_str(row).map_err(|error| {
         // The position counts within `model`, which the client does not see.
         let text = plain(&error);
@@ -422,9 +408,4 @@ fn not_json(error: &serde_json::Error) -> Error {
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.replacen("invalid type: ", "it is a ", 1)
-}
-
-/// A name that a client chose, short enough for a message.
-fn shown(name: &str) -> String {
-    if name.chars().count() <= 40 { name.into() } else { name.chars().take(40).chain(['…']).collect() }
 }

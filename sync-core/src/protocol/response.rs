@@ -196,6 +196,8 @@ pub(crate) struct Confirm<'a> {
     pub(crate) seq: Seq,
     /// The row, if the client may see it.
     pub(crate) row: Option<&'a WireRow>,
+    /// The name of the id, where the row is left out for its size.
+    pub(crate) id_only: Option<&'static str>,
 }
 
 pub(crate) fn confirm(confirm: &Confirm<'_>) -> Bytes {
@@ -208,9 +210,10 @@ pub(crate) fn confirm(confirm: &Confirm<'_>) -> Bytes {
         .field("modelname", confirm.model)
         .optional("id", confirm.id.as_ref())
         .optional("cid", confirm.cid.as_ref());
-    let object = match confirm.row {
-        Some(row) => object.raw("model", &row.row).field("row_seq", &row.seq),
-        None => object,
+    let object = match (confirm.row, confirm.id_only) {
+        (Some(_), Some(name)) => object.raw("model", &id_only(name, confirm.key)).field("partial", &true),
+        (Some(row), None) => object.raw("model", &row.row).field("row_seq", &row.seq),
+        (None, _) => object,
     };
     object.field("seq", &confirm.seq).end()
 }
@@ -324,8 +327,15 @@ mod tests {
             text(&page("Todo", Some(&id), std::slice::from_ref(&row), 9, false)),
             r#"{"method":"read","channel":"sync:Todo","modelname":"Todo","id":"todos","models":[{"id":2,"title":"tea"}],"seqs":[5],"seq":9,"more":false}"#
         );
-        let message =
-            Confirm { id: Some(1), model: "Todo", key: &key, cid: Some("c1"), seq: 5, row: Some(&row) };
+        let message = Confirm {
+            id: Some(1),
+            model: "Todo",
+            key: &key,
+            cid: Some("c1"),
+            seq: 5,
+            row: Some(&row),
+            id_only: None,
+        };
         assert_eq!(
             text(&confirm(&message)),
             r#"{"method":"confirm","channel":"sync:Todo:c1","modelname":"Todo","id":1,"cid":"c1","model":{"id":2,"title":"tea"},"row_seq":5,"seq":5}"#

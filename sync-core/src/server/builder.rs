@@ -103,6 +103,7 @@ impl ServerBuilder {
     /// settings that cannot be.
     pub fn build(self) -> Result<Server, BuildError> {
         let mut faults = self.faults;
+        faults.extend(self.limits.faults());
         match Registry::collect(&self.models) {
             Ok(registry) if faults.is_empty() => Ok(Server {
                 registry,

@@ -100,6 +100,7 @@ fn command(server: &Server) -> clap::Command {
         ("row_bytes", limits.row_bytes.to_string()),
         ("json_depth", limits.json_depth.to_string()),
         ("in_flight", limits.in_flight.to_string()),
+        ("unacknowledged", limits.unacknowledged.to_string()),
         ("subscriptions", limits.subscriptions.to_string()),
         ("outbox_bytes", limits.outbox_bytes.to_string()),
         ("page_rows", limits.page_rows.to_string()),
@@ -129,7 +130,10 @@ impl Serve {
             server.origins.allow(origin);
         }
         server.limits = self.limits;
-        Ok(())
+        match server.limits.faults().as_slice() {
+            [] => Ok(()),
+            faults => Err(Error::internal(faults.join("; "))),
+        }
     }
 }
 

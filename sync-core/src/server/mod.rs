@@ -20,6 +20,9 @@ use crate::{Limits, Result, engine::Engine, registry::Registry};
 
 pub use self::builder::{BuildError, ServerBuilder};
 
+/// How often the log is read again after it could not be.
+const LOOK_AGAIN_EVERY: time::Duration = time::Duration::from_secs(1);
+
 /// How often old clients are looked for.
 const FORGET_EVERY: time::Duration = time::Duration::from_hours(1);
 
@@ -74,7 +77,7 @@ impl Server {
     ///
     /// #[tokio::main]
     /// async fn main() -> Result<()> {
-    ///     let sync = Server::builder().store("sqlite:app.db")?.build()?.start().await?;
+    ///     let sync = Server::builder().store("sqlite:app.db").build()?.start().await?;
     ///     let app = Router::new().route("/", get(|| async { "my own page" })).merge(sync.router());
     ///     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
     ///     let stop = async move {
@@ -107,7 +110,17 @@ impl Server {
                 }
             }
         });
-        let tasks = Tasks { committing, forgetting };
+        let looking = tokio::spawn({
+            let engine = engine.clone();
+            async move {
+                let mut often = time::interval(LOOK_AGAIN_EVERY);
+                loop {
+                    often.tick().await;
+                    engine.look_again();
+                }
+            }
+        });
+        let tasks = Tasks { committing, background: [forgetting, looking] };
         let shared = Shared { engine, stopping, origins: self.origins, connections: watch::channel(0).0 };
         Ok(Running {
             shared: Arc::new(shared),
@@ -149,7 +162,7 @@ struct Shared {
 
 struct Tasks {
     committing: JoinHandle<()>,
-    forgetting: JoinHandle<()>,
+    background: [JoinHandle<()>; 2],
 }
 
 impl Running {
@@ -181,7 +194,7 @@ impl Running {
         if time::timeout(patience, closed).await.is_err() {
             tracing::warn!(open = *self.shared.connections.borrow(), "connections did not end in time");
         }
-        tasks.forgetting.abort();
+        tasks.background.iter().for_each(JoinHandle::abort);
         engine.close();
         if time::timeout(patience, tasks.committing).await.is_err() {
             tracing::error!("the store did not take the last transactions in time");

@@ -230,6 +230,16 @@ pub enum Decision {
     OutOfOrder,
 }
 
+impl Decision {
+    /// The seq of what was committed.
+    pub fn seq(&self) -> Option<Seq> {
+        match self {
+            Self::Committed(seq) => Some(*seq),
+            Self::Recorded | Self::Conflict | Self::OutOfOrder => None,
+        }
+    }
+}
+
 /// A row as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRow {
