@@ -151,7 +151,9 @@ impl Hub {
             self.head.fetch_max(to, Ordering::AcqRel);
             queries.values().flatten().cloned().collect()
         };
-        subscribed.iter().for_each(|query| query.lapse());
+        for query in subscribed {
+            query.lapse();
+        }
         self.wake_waiting(to);
     }
 
@@ -176,7 +178,9 @@ impl Hub {
             }
             waits
         });
-        reached.iter().for_each(|outbox| outbox.wake());
+        for outbox in reached {
+            outbox.wake();
+        }
     }
 }
 

@@ -122,6 +122,27 @@ async fn acknowledged_outcomes_are_forgotten() {
 }
 
 #[tokio::test]
+async fn outcomes_that_are_never_acknowledged_are_limited() {
+    let limits = {
+        let mut limits = Limits::default();
+        (limits.in_flight, limits.unacknowledged) = (2, 3);
+        limits
+    };
+    let server = TestServer::start("memory:", limits).await;
+    let (mut client, _) = Client::hello(server.address, Uuid::new_v4(), None).await;
+    // Of what is not decided yet nothing is acknowledged.
+    client.send(&json!({"method":"ack","ack":1_000_000})).await;
+    for id in 1..=3 {
+        assert_eq!(client.ask(&create(id, "a")).await["method"], "confirm");
+    }
+    let refused = client.ask(&create(4, "a")).await;
+    assert_eq!((&refused["limit"], &refused["retry"]), (&json!("unacknowledged"), &json!(true)));
+    client.send(&json!({"method":"ack","ack":2})).await;
+    assert_eq!(client.ask(&create(4, "a")).await["method"], "confirm");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_that_is_not_known_any_more_is_told() {
     let server = TestServer::memory().await;
     let mut client = server.client().await;

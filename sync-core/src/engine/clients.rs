@@ -28,6 +28,8 @@ pub(crate) struct Client {
     pub(super) id: Uuid,
     /// Held while one of its mutations is decided: they are decided in their order, whatever connections they come by.
     pub(super) decided: tokio::sync::Mutex<Decided>,
+    /// The highest mutation that was decided, as far as is known here.
+    highest: AtomicU64,
     acknowledged: AtomicU64,
     connection: Mutex<Connection>,
 }
@@ -45,8 +47,14 @@ impl Client {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// It has kept the outcomes up to `ack`; whether that is news.
+    /// Its mutations up to `last` are decided.
+    pub(super) fn reached(&self, last: MutationId) {
+        self.highest.fetch_max(last, Ordering::Relaxed);
+    }
+
+    /// It has kept the outcomes up to `ack`, of those that there are; whether that is news.
     pub(super) fn acknowledge(&self, ack: MutationId) -> bool {
+        let ack = ack.min(self.highest.load(Ordering::Relaxed));
         self.acknowledged.fetch_max(ack, Ordering::Relaxed) < ack
     }
 }
@@ -86,6 +94,7 @@ impl Clients {
                     let client = Arc::new(Client {
                         id,
                         decided: tokio::sync::Mutex::default(),
+                        highest: AtomicU64::new(0),
                         acknowledged: AtomicU64::new(0),
                         connection: Mutex::default(),
                     });

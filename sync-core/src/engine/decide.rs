@@ -170,6 +170,7 @@ impl Engine {
                 Err(refused) => return Err(refused),
                 Ok(outcome) => {
                     decided.last = Some(id);
+                    claim.client.reached(id);
                     return Ok(outcome);
                 }
             }

@@ -127,7 +127,7 @@ impl Engine {
         let record = match record {
             Some(record) => {
                 // Nobody waits for it: an acknowledgement that is lost comes again.
-                self.note(write);
+                self.pipeline.note(hello.client, millis(now), hello.ack);
                 record
             }
             None if hello.ack.is_some() => {
@@ -151,6 +151,7 @@ impl Engine {
         };
         decided.last = Some(record.last);
         let ack = hello.ack.unwrap_or(0);
+        claim.client.reached(record.last);
         claim.client.acknowledge(ack);
         let mut outcomes = Vec::new();
         let mut bytes = 0;
@@ -185,19 +186,14 @@ impl Engine {
     /// The client keeps the outcomes up to `ack`: their records go, soon.
     pub(crate) fn acknowledge(&self, claim: &Claim, ack: u64, now: SystemTime) {
         if claim.client.acknowledge(ack) {
-            self.note(ClientWrite {
-                client: claim.client.id,
-                seen: millis(now),
-                ack: Some(ack),
-                mutation: None,
-            });
+            self.pipeline.note(claim.client.id, millis(now), Some(ack));
         }
     }
 
     /// Forgets clients that were last seen more than `limits.client_retention` ago.
     pub(crate) async fn forget_clients(&self, now: SystemTime) {
         for client in self.clients.connected() {
-            self.note(ClientWrite { client, seen: millis(now), ack: None, mutation: None });
+            self.pipeline.note(client, millis(now), None);
         }
         let before = millis(now.checked_sub(self.limits.client_retention).unwrap_or(UNIX_EPOCH));
         match self.store.forget_clients(before).await {
@@ -205,11 +201,6 @@ impl Engine {
             Ok(count) => tracing::info!(count, "forgot clients that were not seen for a long time"),
             Err(error) => tracing::warn!(%error, "could not forget old clients"),
         }
-    }
-
-    /// Writes something about a client with the next batch.
-    fn note(&self, write: ClientWrite) {
-        self.pipeline.note(write);
     }
 
     fn model(&self, name: &str) -> Result<&Model> {

@@ -210,11 +210,11 @@ impl Pipeline {
     }
 
     /// Has something written about a client with the next batch; nobody waits for it.
-    pub(super) fn note(&self, write: ClientWrite) {
+    pub(super) fn note(&self, client: Uuid, seen: i64, ack: Option<MutationId>) {
         let mut state = self.state.lock();
-        let note = state.notes.entry(write.client).or_insert_with(|| write.clone());
-        note.seen = note.seen.max(write.seen);
-        note.ack = note.ack.max(write.ack);
+        let note = state.notes.entry(client).or_insert(ClientWrite { client, seen, ack, mutation: None });
+        note.seen = note.seen.max(seen);
+        note.ack = note.ack.max(ack);
         drop(state);
         self.submitted.notify_one();
     }
@@ -309,7 +309,7 @@ impl Pipeline {
         registry: &Registry,
         hub: &Hub,
     ) {
-        let first = decisions.iter().find_map(|decision| decision.seq());
+        let first = decisions.iter().find_map(Decision::seq);
         if let Some(first) = first
             && first > hub.head() + 1
         {
@@ -344,7 +344,9 @@ impl Pipeline {
             submitted.decide(decision.seq(), Ok(*decision));
         }
         let mut state = self.state.lock();
-        batch.iter().for_each(|submitted| state.flushed(submitted));
+        for submitted in batch.iter() {
+            state.flushed(submitted);
+        }
     }
 
     /// Nothing is known of the batch.
@@ -356,7 +358,9 @@ impl Pipeline {
             submitted.decide(None, Err(unavailable()));
         }
         let mut state = self.state.lock();
-        batch.iter().for_each(|submitted| state.flushed(submitted));
+        for submitted in &batch {
+            state.flushed(submitted);
+        }
     }
 
     /// Publishes what the log has after the hub's head, before `until` where it is given.

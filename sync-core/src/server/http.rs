@@ -1,6 +1,6 @@
 //! HTTP: the routes, the upgrade to a WebSocket, and the accept loop of `run`.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -9,13 +9,15 @@ use axum::{
     routing::get,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{
+    server::conn::http1,
+    upgrade::{OnUpgrade, Upgraded},
+};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, time};
+use tokio::{net::TcpListener, sync::watch, time};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -24,7 +26,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{Open, Shared};
+use super::{Open, Shared, stopped};
 use crate::{connection, protocol::SUBPROTOCOL};
 
 /// The files of the JavaScript client, by the name under `/sync/`.
@@ -164,13 +166,13 @@ impl Handshake {
 /// Accepts and serves until the server stops; then waits for the requests that are being answered.
 pub(super) async fn serve(listener: TcpListener, router: Router, shared: &Shared) {
     let mut stopping = shared.stopping.subscribe();
-    let connections = GracefulShutdown::new();
-    let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
-    http.http1().timer(TokioTimer::new()).header_read_timeout(shared.engine.limits().handshake_timeout);
+    let requests = watch::Sender::new(0);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(shared.engine.limits().handshake_timeout);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stopping.wait_for(|stopping| *stopping) => break,
+            () = stopped(&mut stopping) => break,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -185,17 +187,29 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shared: &Shared
             tracing::debug!(%error, "TCP_NODELAY was refused");
         }
         let service = TowerToHyperService::new(router.clone());
-        let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = connections.watch(connection);
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let open = Open::new(&requests);
+        let mut stopping = shared.stopping.subscribe();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let mut connection = pin!(connection);
+            let served = tokio::select! {
+                served = connection.as_mut() => served,
+                () = stopped(&mut stopping) => {
+                    // What is being answered is, and nothing after it.
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = served {
                 tracing::debug!(%error, "an HTTP connection failed");
             }
+            drop(open);
         });
     }
     drop(listener);
     let patience = shared.engine.limits().shutdown_timeout;
-    if time::timeout(patience, connections.shutdown()).await.is_err() {
+    let mut requests = requests.subscribe();
+    if time::timeout(patience, requests.wait_for(|open| *open == 0)).await.is_err() {
         tracing::warn!("requests did not end in time");
     }
 }

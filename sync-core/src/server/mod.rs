@@ -210,10 +210,7 @@ impl Running {
     /// Completes when [`stop`](Self::stop) is called.
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut stopping = self.shared.stopping.subscribe();
-        async move {
-            // An error says that the server is gone altogether.
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        }
+        async move { stopped(&mut stopping).await }
     }
 }
 
@@ -223,7 +220,12 @@ impl fmt::Debug for Running {
     }
 }
 
-/// Counts an open socket.
+/// Waits until the server stops. An error says that it is gone altogether.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// Counts an open socket, or a connection that makes requests.
 struct Open(watch::Sender<usize>);
 
 impl Open {
