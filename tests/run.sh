@@ -75,7 +75,7 @@ suite "javascript types" npm --prefix tests run --silent check
 if [ "$mode" = all ]; then
     suite "without the server" cargo clippy -p sync-core --no-default-features --locked -- -D warnings
     suite "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
-    suite "packages" cargo package -p sync-derive -p sync-core --locked --allow-dirty --no-verify
+    suite "packages" cargo package -p sync-derive -p sync-core --locked --allow-dirty
     suite "npm package" npm pack --dry-run ./sync-core/client
 
     # Users' crates, which know nothing of the workspace.
