@@ -457,7 +457,6 @@ async fn reads_are_of_one_seq_while_it_writes() {
 }
 
 #[tokio::test]
-#[ignore = "takes a while: cargo test --release -- --ignored a_million"]
 async fn a_million_rows_open_at_once() {
     let (folder, store) = open().await;
     store.close().await.unwrap();

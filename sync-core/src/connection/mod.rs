@@ -5,8 +5,9 @@
 //! * `load` answers reads and subscribes, a page at a time, when the outbox has room.
 //! * `write` sends what the [`Outbox`] has.
 
+mod load;
+
 use std::{
-    collections::VecDeque,
     sync::{Arc, OnceLock},
     time::{Instant, SystemTime},
 };
@@ -21,18 +22,16 @@ use tokio_tungstenite::tungstenite::{
     protocol::{CloseFrame, Message, frame::coding::CloseCode},
 };
 
+use self::load::Load;
 use crate::{
     Error, ErrorCode, Result,
-    engine::{Asker, Claim, Engine, Selection},
-    model::Key,
+    engine::{Asker, Claim, Engine},
     outbox::{DisconnectReason, Outbox, SubscriptionKey},
     protocol::{
-        Mutation, Query, RequestId, Subject,
+        Mutation, Subject,
         response::{self, ErrorDetail},
     },
-    registry::Model,
     session::{Action, Session, Tick},
-    store::Seq,
 };
 
 /// How many reads and subscribes may wait before no more is read from the socket.
@@ -46,25 +45,6 @@ struct Connection {
     outbox: Arc<Outbox>,
     session: Mutex<Session>,
     claim: OnceLock<Claim>,
-}
-
-/// What `load` is asked.
-enum Load {
-    Subscribe(Query, Subject),
-    Unsubscribe(RequestId),
-    Read { model: Box<str>, key: Option<Key>, subject: Subject },
-}
-
-/// Pages that are to be read.
-struct Pages<'a> {
-    key: SubscriptionKey,
-    subject: Subject,
-    model: &'a Model,
-    selection: Selection,
-    ends_at_live: bool,
-    after: Option<Key>,
-    /// The newest seq at which a page was read.
-    newest: Seq,
 }
 
 /// Serves one socket until it ends.
@@ -235,197 +215,6 @@ impl Connection {
                     if retry { mutation.id } else { blocked.filter(|first| mutation.id != Some(*first)) };
             }
             self.session.lock().decided();
-        }
-    }
-
-    async fn load(&self, mut loads: mpsc::Receiver<Load>) {
-        let mut pages: VecDeque<Pages<'_>> = VecDeque::new();
-        loop {
-            self.outbox.room_to_load().await;
-            // New requests first, so that one long snapshot does not hold up a short read.
-            if let Ok(load) = loads.try_recv() {
-                self.begin(load, &mut pages).await;
-            } else if let Some(next) = pages.pop_front() {
-                if let Some(next) = self.load_page(next).await {
-                    pages.push_back(next);
-                }
-            } else if let Some(work) = self.outbox.log_work() {
-                self.catch_up(work, &mut pages).await;
-            } else {
-                tokio::select! {
-                    load = loads.recv() => match load {
-                        Some(load) => self.begin(load, &mut pages).await,
-                        None => return std::future::pending().await,
-                    },
-                    () = self.outbox.work_woken() => {}
-                }
-            }
-        }
-    }
-
-    async fn begin<'a>(&'a self, load: Load, pages: &mut VecDeque<Pages<'a>>) {
-        let outcome = match load {
-            Load::Unsubscribe(id) => {
-                match self.outbox.key_of(&id) {
-                    Some(key) => self.unsubscribe(key),
-                    None => tracing::debug!("unsubscribe of no subscription"),
-                }
-                return;
-            }
-            Load::Subscribe(query, subject) => {
-                self.subscribe(&query, &subject).await.map_err(|error| (subject, error))
-            }
-            Load::Read { model, key: Some(key), subject } => {
-                let client = self.claim.get().map(Claim::id);
-                match self.engine.read_one(&model, &key, client, SystemTime::now()).await {
-                    Ok((model, key, row)) => {
-                        self.outbox.answer(response::row(model.name(), subject.id.as_ref(), &key, &row));
-                        Ok(None)
-                    }
-                    Err(error) => Err((subject, error)),
-                }
-            }
-            Load::Read { model, key: None, subject } => {
-                self.read_all(&model, &subject).await.map_err(|error| (subject, error))
-            }
-        };
-        match outcome {
-            Ok(next) => pages.extend(next),
-            Err((subject, error)) => self.refuse(&subject, &error),
-        }
-    }
-
-    async fn subscribe<'a>(&'a self, query: &Query, subject: &Subject) -> Result<Option<Pages<'a>>> {
-        if self.outbox.key_of(&query.id).is_some() {
-            return Err(Error::new(
-                ErrorCode::SubscriptionExists,
-                "there is an open subscription with this id",
-            ));
-        }
-        let (model, selection) = self.select(&query.model).await?;
-        let engine = &self.engine;
-        let (joined, place, head) = engine.hub().join(model, &selection.filter, &self.outbox);
-        if let Some(cursor) = &query.since {
-            match engine.resumable(cursor, query.since_seq, &joined) {
-                Ok(seq) => {
-                    self.outbox.resume(query.id.clone(), joined, seq);
-                    return Ok(None);
-                }
-                Err(reason) => self.outbox.answer(response::reset(Some(&query.id), reason)),
-            }
-        }
-        let key = self.outbox.subscribe(query.id.clone(), joined, (place, head));
-        let subject = subject.clone();
-        Ok(Some(Pages { key, subject, model, selection, ends_at_live: false, after: None, newest: head }))
-    }
-
-    async fn read_all<'a>(&'a self, model: &str, subject: &Subject) -> Result<Option<Pages<'a>>> {
-        let (model, selection) = self.select(model).await?;
-        let hub = self.engine.hub();
-        let (joined, place, head) = hub.join(model, &selection.filter, &self.outbox);
-        let page = match self.engine.page(model, &selection, None).await {
-            Ok(page) => page,
-            Err(error) => {
-                hub.leave(&joined, &self.outbox);
-                return Err(error);
-            }
-        };
-        let more = page.next.is_some();
-        let message = response::page(model.name(), subject.id.as_ref(), &page.rows, page.seq, more);
-        self.outbox.answer(message);
-        if !more {
-            // All of it at one seq.
-            hub.leave(&joined, &self.outbox);
-            return Ok(None);
-        }
-        // What changes between the pages follows before the end.
-        let key = self.outbox.read_once(subject.id.clone(), joined, (place, head));
-        let subject = subject.clone();
-        Ok(Some(Pages {
-            key,
-            subject,
-            model,
-            selection,
-            ends_at_live: true,
-            after: page.next,
-            newest: head.max(page.seq),
-        }))
-    }
-
-    async fn select(&self, model: &str) -> Result<(&Model, Selection)> {
-        let limit = self.engine.limits().subscriptions;
-        if self.outbox.subscriptions() >= limit {
-            return Err(Error::limit(
-                "subscriptions",
-                format!("a connection has at most {limit} subscriptions"),
-            ));
-        }
-        self.engine.select(model, self.claim.get().map(Claim::id), SystemTime::now()).await
-    }
-
-    /// Reads one page; what is left to read, if anything.
-    async fn load_page<'a>(&self, mut pages: Pages<'a>) -> Option<Pages<'a>> {
-        if !self.outbox.has(pages.key) {
-            return None;
-        }
-        let page = match self.engine.page(pages.model, &pages.selection, pages.after.take()).await {
-            Ok(page) => page,
-            Err(error) => {
-                self.unsubscribe(pages.key);
-                self.refuse(&pages.subject, &error);
-                return None;
-            }
-        };
-        pages.newest = pages.newest.max(page.seq);
-        // A read of all rows ends with a page of its own.
-        let more = page.next.is_some() || pages.ends_at_live;
-        let id = pages.subject.id.as_ref();
-        self.outbox.answer(response::page(pages.model.name(), id, &page.rows, page.seq, more));
-        if page.next.is_none() {
-            self.outbox.loaded(pages.key, pages.newest);
-            self.engine.hub().wake_at(pages.newest, &self.outbox);
-            return None;
-        }
-        pages.after = page.next;
-        Some(pages)
-    }
-
-    async fn catch_up<'a>(&'a self, work: crate::outbox::LogWork, pages: &mut VecDeque<Pages<'a>>) {
-        let (key, id, model) = (work.key, work.id.clone(), work.query.model());
-        let subject = Subject { method: Some("subscribe"), id, model: Some(model.into()), cid: None };
-        match self.engine.catch_up_one(&self.outbox, work).await {
-            Ok(None) => return,
-            Ok(Some(_)) => {}
-            Err(error) => {
-                self.unsubscribe(key);
-                self.refuse(&subject, &error);
-                return;
-            }
-        }
-        // The log does not reach back so far: all rows anew, and under the scope of now.
-        let client = self.claim.get().map(Claim::id);
-        match self.engine.select(model, client, SystemTime::now()).await {
-            Ok((model, selection)) => {
-                let hub = self.engine.hub();
-                let (query, place, head) = hub.join(model, &selection.filter, &self.outbox);
-                let Some((old, ends_at_live)) = self.outbox.restart(key, query.clone(), (place, head)) else {
-                    return hub.leave(&query, &self.outbox);
-                };
-                hub.leave(&old, &self.outbox);
-                pages.push_back(Pages {
-                    key,
-                    subject,
-                    model,
-                    selection,
-                    ends_at_live,
-                    after: None,
-                    newest: head,
-                });
-            }
-            Err(error) => {
-                self.unsubscribe(key);
-                self.refuse(&subject, &error);
-            }
         }
     }
 
