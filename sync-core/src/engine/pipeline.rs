@@ -280,8 +280,10 @@ impl Pipeline {
     /// one that was not are refused.
     ///
     /// A prediction that turns out wrong refuses too much, never too little: while a transaction's row is in the overlay no other
-    /// is let in that writes the row without being built on it, so none can have the predicted seq for it.
+    /// is let in that writes the row without being built on it, so none can have the predicted seq for it. That holds only where the head is
+    /// known: after a commit whose outcome is not, nothing is predicted, and what was built on a row of the same batch is run again.
     fn predict(&self, batch: Vec<Submitted>, head: Seq) -> Vec<Submitted> {
+        let is_head_known = !self.behind.load(Ordering::Acquire);
         let mut next = head + 1;
         let mut kept = Vec::with_capacity(batch.len());
         for mut submitted in batch {
@@ -292,7 +294,7 @@ impl Pipeline {
                 continue;
             };
             submitted.transaction.preconditions = preconditions;
-            if !submitted.transaction.changes.is_empty() {
+            if is_head_known && !submitted.transaction.changes.is_empty() {
                 submitted.fate.predicted.store(next, Ordering::Release);
                 next += 1;
             }
