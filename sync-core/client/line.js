@@ -15,6 +15,9 @@
  * @property {() => number} random from 0 to 1, like `Math.random`
  * @property {EventTarget} [window] tells `online`
  * @property {EventTarget & {visibilityState: string}} [document] tells `visibilitychange`
+ * @property {IDBFactory} [indexedDB]
+ * @property {LockManager} [locks]
+ * @property {typeof BroadcastChannel} [BroadcastChannel]
  */
 
 /**
@@ -53,8 +56,8 @@ export class Line {
   #socket;
   #attempt = 0;
   #patience = PATIENCE_MS;
-  /** A hello on an earlier socket may still be under way. Then the one that replaces this line is this client itself. */
-  #doubtful = false;
+  /** A hello on an earlier socket, or of an earlier page, may still be under way. Then the one that replaces this line is this client itself. */
+  doubtful = false;
   /** @type {any} */
   #reconnect;
   /** @type {any} */
@@ -92,7 +95,7 @@ export class Line {
     };
     socket.onclose = ({ code }) => {
       if (socket !== this.#socket) return;
-      if (code === REPLACED && !this.#doubtful) this.close();
+      if (code === REPLACED && !this.doubtful) this.close();
       else this.lost(code === ABNORMAL);
     };
     this.#become("connecting");
@@ -119,7 +122,7 @@ export class Line {
    * @param {boolean} [doubtful] whether the server may not know yet
    */
   lost(doubtful = true) {
-    this.#doubtful ||= doubtful;
+    this.doubtful ||= doubtful;
     this.#hangUp();
     this.#reconnect = this.#environment.setTimeout(() => this.open(), backoff(this.#attempt, this.#environment.random));
     this.#attempt += 1;

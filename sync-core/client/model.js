@@ -1,134 +1,227 @@
 /**
- * What an application holds of a model: its four writes, and its rows.
+ * What an application holds of a model: its writes, and its queries.
  * @module
  */
 
-/** @typedef {import("./mutations.js").SyncError} SyncError */
+import { Query } from "./query.js";
+
 /** @typedef {import("./rows.js").Id} Id */
-/** @typedef {import("./rows.js").Row} Row */
-/** @typedef {import("./rows.js").Rows} Rows */
 
 /**
- * What is known of one model on the wire, shared by all of its subscriptions here.
- * @typedef {object} Collection
- * @property {string} id the subscription's, for the server
- * @property {Rows} rows
- * @property {Set<Subscription<any>>} subscriptions
- * @property {SyncError} [error]
- * @property {any} [retry] timer
+ * The types of one model, as the server's `/sync/models.d.ts` has them.
+ * @typedef {object} ModelTypes
+ * @property {any} row what is shown
+ * @property {any} insert what `create` takes
+ * @property {any} patch the fields that may be changed
+ * @property {string} id the name of the field that is the id
+ * @property {string} indexed the fields that `where` and `order` may use
+ */
+
+/** @typedef {{row: any, insert: any, patch: any, id: string, indexed: string}} AnyModel */
+
+/**
+ * What stands for the id of a row that was created here, before and after the server has assigned one.
+ * @typedef {string & {readonly cid: never}} Cid
  */
 
 /**
- * Writes to one model and reads its rows.
- * @template {Row} [T=Row]
+ * @template {ModelTypes} T
+ * @typedef {T["row"][T["id"]] | Cid} IdOf
+ */
+
+/**
+ * @template {ModelTypes} T
+ * @typedef {T["indexed"] | `-${T["indexed"]}`} Order
+ */
+
+/**
+ * A write that is under way: it ends once, with the row as the server has it, when the queries here show it too; or with a
+ * `SyncError`. There is no row if the client may not see it.
+ * @template R
+ * @typedef {Promise<R> & {readonly row: Readonly<R>}} Creation `row` is the new row as it is shown until then: usable at once, under a
+ *   client's id where the server assigns ids
+ */
+
+/**
+ * Writes to one model and queries of it.
+ *
+ * ```js
+ * const todos = db.model("Todo");
+ * const milk = todos.create({ title: "milk" }); // shown at once
+ * todos.patch({ id: milk.row.id, completed: true }); // needs not wait
+ * await milk; // on the server's disk
+ * ```
+ * @template {ModelTypes} [T=AnyModel]
  */
 export class Model {
-  #id;
-  #mutate;
-  #subscribe;
+  #host;
 
   /**
    * @param {string} name
-   * @param {string} id the field that is the rows' id
-   * @param {(method: string, model: object, cid?: string) => Promise<any>} mutate
-   * @param {(listener?: (subscription: Subscription<T>) => void) => Subscription<T>} subscribe
+   * @param {string} idName
+   * @param {ModelHost} host
    */
-  constructor(name, id, mutate, subscribe) {
+  constructor(name, idName, host) {
+    /** The model's name on the server. */
     this.name = name;
-    this.#id = id;
-    this.#mutate = mutate;
-    this.#subscribe = subscribe;
+    /** The name of the field that is the id. */
+    this.idName = idName;
+    this.#host = host;
   }
 
   /**
-   * Each of the four ends once: with the row as the server has it, when the rows of a subscription here show it too;
-   * or with a `SyncError`. There is no row if the client may not see it.
-   * @param {Partial<T>} model
-   * @returns {Promise<T>}
+   * Adds a row.
+   *
+   * ```js
+   * const { row } = todos.create({ title: "milk" });
+   * comments.create({ todo: row.id, text: "two litres" }); // the server puts the right id in
+   * ```
+   * @param {T["insert"]} model
+   * @param {Pick<WriteOptions, "wait">} [options]
+   * @returns {Creation<T["row"]>}
    */
-  create(model) {
-    return this.#mutate("create", model, randomHex(16));
+  create(model, options) {
+    const { cid, promise } = this.#host.create(model, options);
+    return Object.assign(promise, { row: this.#host.row(cid) ?? { ...model, [this.idName]: cid } });
   }
 
   /**
-   * @param {Partial<T>} model the whole row
-   * @returns {Promise<T>}
+   * Replaces a row; a field with a default may be left out, and then has it.
+   *
+   * ```js
+   * await todos.update({ id: 7, title: "tea", completed: false });
+   * ```
+   * @param {T["insert"] & {[F in T["id"]]: IdOf<T>}} model the whole row
+   * @param {WriteOptions} [options]
+   * @returns {Promise<T["row"]>} as for `create`
    */
-  update(model) {
-    return this.#mutate("update", model);
+  update(model, options) {
+    return this.#host.write("update", model, options);
   }
 
   /**
-   * @param {Partial<T>} model the row's id and the fields to change
-   * @returns {Promise<T>}
+   * Changes fields of a row. Two who change different fields at the same time both have their way; of two who change the
+   * same one, the last.
+   *
+   * ```js
+   * await todos.patch({ id: 7, completed: true });
+   * ```
+   * @param {T["patch"] & {[F in T["id"]]: IdOf<T>}} model the row's id and the fields to change
+   * @param {WriteOptions} [options]
+   * @returns {Promise<T["row"]>} as for `create`
    */
-  patch(model) {
-    return this.#mutate("patch", model);
+  patch(model, options) {
+    return this.#host.write("patch", model, options);
   }
 
   /**
-   * @param {Id} id
+   * ```js
+   * await todos.delete(7);
+   * ```
+   * @param {IdOf<T>} id
+   * @param {WriteOptions} [options]
    * @returns {Promise<void>}
    */
-  delete(id) {
-    return this.#mutate("delete", { [this.#id]: id });
+  delete(id, options) {
+    return this.#host.write("delete", { [this.idName]: id }, options);
   }
 
   /**
-   * @param {(subscription: Subscription<T>) => void} [listener] called after each frame that changed rows or status
+   * One row, with what is not confirmed yet: from the rows that are here, if a query has them, else from the server.
+   *
+   * ```js
+   * const milk = await todos.get(7);
+   * ```
+   * @param {IdOf<T>} id
+   * @returns {Promise<Readonly<T["row"]> | undefined>} undefined if there is none that the client may see
    */
-  subscribe(listener) {
-    return this.#subscribe(listener);
+  get(id) {
+    return this.#host.get(id);
+  }
+
+  /**
+   * One row as the queries here show it now.
+   * @param {IdOf<T>} id
+   * @returns {Readonly<T["row"]> | undefined} undefined if there is none, or no query that has it
+   */
+  peek(id) {
+    return this.#host.row(id);
+  }
+
+  /**
+   * The rows that a `where` holds for, in an order, live.
+   *
+   * ```js
+   * const open = todos.query({ where: { completed: false, title: { prefix: "m" } }, order: ["-priority", "title"], limit: 10 });
+   * ```
+   * Conditions: a value, or `eq`, `ne`, `lt`, `lte`, `gt`, `gte`, `in`, `prefix`; joined by `and`, `or`, `not`.
+   * @param {import("./query.js").QueryOptions<T>} [options]
+   * @returns {Query<T["row"]>}
+   * @throws {TypeError} if the options cannot be understood
+   */
+  query(options = {}) {
+    return new Query(this.#host.collection(), options);
+  }
+
+  /**
+   * A name for a row that stays the same when the server gives it its id: what to call its element in a list.
+   * @param {{readonly [F in T["id"]]: any}} row
+   * @returns {IdOf<T>} takes the id's place in every call
+   */
+  key(row) {
+    return /** @type {any} */ (this.#host.key(/** @type {any} */ (row)[this.idName]));
+  }
+
+  /**
+   * The id behind a row's key.
+   * @param {IdOf<T>} key
+   * @returns {T["row"][T["id"]] | undefined} undefined until the server has assigned one
+   */
+  id(key) {
+    return this.#host.id(key);
+  }
+
+  /**
+   * Whether what is shown of a row is not confirmed yet.
+   * @param {T["row"]} row
+   * @returns {boolean}
+   */
+  isPending(row) {
+    return this.#host.isPending(row[this.idName]);
+  }
+
+  /**
+   * The seq of the row's last confirmed change, for `ifSeq`; undefined where no query has the row.
+   *
+   * ```js
+   * const seen = todos.seq(row);
+   * // the user thinks about it
+   * await todos.patch({ id: row.id, title }, { ifSeq: seen }); // `conflict`, with the row as `current`, if it was changed meanwhile
+   * ```
+   * @param {T["row"]} row
+   * @returns {number | undefined}
+   */
+  seq(row) {
+    return this.#host.seq(row[this.idName]);
   }
 }
 
 /**
- * The rows of a model, kept up to date until it is closed.
- * @template {Row} [T=Row]
+ * @typedef {object} WriteOptions
+ * @property {number} [ifSeq] only if this is still the row's seq, else `conflict`
+ * @property {boolean} [wait] show it only once it is confirmed
  */
-export class Subscription {
-  #collection;
-  #listener;
-  #close;
 
-  /**
-   * @param {Collection} collection
-   * @param {((subscription: Subscription<T>) => void) | undefined} listener
-   * @param {() => void} close
-   */
-  constructor(collection, listener, close) {
-    this.#collection = collection;
-    this.#listener = listener;
-    this.#close = close;
-  }
-
-  /** To be read only: all subscriptions of the model share it. @returns {ReadonlyMap<Id, Readonly<T>>} */
-  get rows() {
-    return /** @type {Map<Id, T>} */ (this.#collection.rows.rows);
-  }
-
-  /** `loading` until there are rows; `stale` while they may be behind the server's. */
-  get status() {
-    return this.#collection.rows.status;
-  }
-
-  /** Why the server does not send the rows, if it refused to. */
-  get error() {
-    return this.#collection.error;
-  }
-
-  close() {
-    this.#listener = undefined;
-    this.#close();
-  }
-
-  /** @internal */
-  changed() {
-    this.#listener?.(this);
-  }
-}
-
-/** @param {number} length in bytes */
-export function randomHex(length) {
-  return Array.from(crypto.getRandomValues(new Uint8Array(length)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
+/**
+ * What a model needs of the database.
+ * @typedef {object} ModelHost
+ * @property {(model: object, options?: WriteOptions) => {cid: string, promise: Promise<any>}} create
+ * @property {(method: string, model: any, options?: WriteOptions) => Promise<any>} write
+ * @property {(key: Id) => any} row as it is shown, where a query has it
+ * @property {(id: Id) => Promise<any>} get
+ * @property {(id: Id) => Id} key
+ * @property {(key: Id) => Id | undefined} id
+ * @property {(id: Id) => boolean} isPending
+ * @property {(id: Id) => number | undefined} seq
+ * @property {() => import("./collection.js").Collection} collection
+ */

@@ -1,60 +1,82 @@
 /**
- * What the client was told to write: a queue in order, each entry of which ends exactly once.
+ * What one client was told to write: a queue in order, each entry of which ends exactly once.
  * @module
  */
 
+import { SyncError, unknown } from "./error.js";
 import { backoff } from "./line.js";
 
 /** @typedef {import("./line.js").Environment} Environment */
+/** @typedef {import("./names.js").Names} Names */
+/** @typedef {import("./rows.js").Id} Id */
 /** @typedef {import("./rows.js").Row} Row */
 /** @typedef {{method: string, [field: string]: any}} Message */
 
 /**
- * @typedef {object} Mutation
+ * What is kept of a mutation.
+ * @typedef {object} Content
+ * @property {number} n its place among all of this client's, sent or not
  * @property {string} method
  * @property {string} modelname
- * @property {string} [cid]
- * @property {object} model as it was when it was handed in
+ * @property {string} idName
+ * @property {Id} key the row's id; of a row that was created here and had none, the cid
+ * @property {string} [cid] of a create
+ * @property {any} model as it was when it was handed in; cids stand for ids that were not known
+ * @property {number} [ifSeq]
+ * @property {boolean} [wait] it is not shown before it is confirmed
  * @property {number} [id] given when it is first sent, so that what was never sent can go under another client's name
- * @property {boolean} sent on this line, and not answered yet
- * @property {boolean} doubtful it may have been decided, although no answer came
- * @property {(row: any) => void} resolve
- * @property {(error: Error) => void} reject
+ * @property {any} [wire] the model as it was first sent: under the same id nothing else is
+ * @property {number} [needs] the first of the creates that `wire` names by cid: the server must not forget it before
+ * @property {boolean} [doubtful] it may have been decided, although no answer came
+ * @property {number} [seq] it is confirmed, and waits until the rows show it
+ * @property {any} [row] as it was confirmed
  */
 
-/** A mutation or a subscription that did not come about. */
-export class SyncError extends Error {
-  /** @param {{code: string, message?: string, fields?: Record<string, string>, current?: Row}} error */
-  constructor({ code, message, fields, current }) {
-    super(message ?? code);
-    this.name = "SyncError";
-    /**
-     * The server's, as the protocol lists them; or the client's own: `unknown` (it was sent, and whether it was done
-     * cannot be known any more), `closed` (it was never sent), `too_large` (nor could it be).
-     */
-    this.code = code;
-    /** What is wrong with which field. @type {ReadonlyMap<string, string>} */
-    this.fields = new Map(Object.entries(fields ?? {}));
-    /** The row as it is, for a `conflict`. */
-    this.current = current;
-  }
-}
+/**
+ * @typedef {Content & {sent?: boolean, isDecided?: boolean, resolve?: (row: any) => void, reject?: (error: Error) => void}} Mutation
+ *   `sent`: on this line, and not answered yet. One from an earlier page has nobody to tell.
+ */
+
+/**
+ * Where the queue is kept for later.
+ * @typedef {object} Journal
+ * @property {(mutation: Mutation) => void} put soon
+ * @property {(mutation: Mutation) => void} remove in a while
+ * @property {() => Promise<void>} saved settles when everything so far is kept
+ */
+
+/**
+ * @typedef {object} Handlers
+ * @property {(message: Message) => void} send
+ * @property {(mutation: Mutation) => void} added
+ * @property {(mutation: Mutation) => void} confirmed it is committed
+ * @property {(mutation: Mutation, error?: Error) => void} ended it is pending no more
+ */
 
 const ACK_WITHIN_MS = 1_000;
 const IN_FLIGHT = 64;
 
 export class Mutations {
   #environment;
-  #send;
+  #names;
+  #handlers;
+  /** @type {Journal | undefined} */
+  #journal;
   /** In order. Those that have an id come first; of them those that are sent, unless one was refused for now. @type {Mutation[]} */
   #queue = [];
-  /** Committed, and waiting until the rows show it. @type {{mutation: Mutation, row: any, seq: number}[]} */
+  /** Committed, and waiting until the rows show it. @type {Mutation[]} */
   #confirmed = [];
+  #n = 0;
   /** The last id that was given. */
   #last = 0;
+  /** The outcomes up to this id are known here, and will be to whoever comes after. */
+  #kept = 0;
   /** The last id whose outcome the server was told to forget. */
   #acked = 0;
-  #online = false;
+  /** Counts the names that this client has had. */
+  #life = 0;
+  /** Another object on every line. @type {object | undefined} */
+  #line;
   #inFlight = IN_FLIGHT;
   #messageBytes = Infinity;
   #refusals = 0;
@@ -65,31 +87,81 @@ export class Mutations {
 
   /**
    * @param {Environment} environment
-   * @param {(message: Message) => void} send
+   * @param {Names} names
+   * @param {Handlers} handlers
    */
-  constructor(environment, send) {
+  constructor(environment, names, handlers) {
     this.#environment = environment;
-    this.#send = send;
+    this.#names = names;
+    this.#handlers = handlers;
   }
 
-  /** Outcomes up to this id are known here. */
+  /** Outcomes up to this id are known here, for good. */
   get ack() {
-    return this.#queue[0]?.id === undefined ? this.#last : this.#queue[0].id - 1;
+    return this.#kept;
+  }
+
+  /** The last id that was given. */
+  get last() {
+    return this.#last;
+  }
+
+  /** Whether nothing is left to be decided. */
+  get isIdle() {
+    return this.#queue.length === 0;
+  }
+
+  /** All that the rows do not show yet, in order. @returns {Mutation[]} */
+  get pending() {
+    return [...this.#confirmed, ...this.#queue].sort((a, b) => a.n - b.n);
+  }
+
+  /** The creates that the server may have decided. @param {string} modelname */
+  undecided(modelname) {
+    return this.#queue.filter(({ method, modelname: name, sent, doubtful }) => method === "create" && name === modelname && (sent || doubtful));
   }
 
   /**
-   * @param {string} method
-   * @param {string} modelname
-   * @param {object} model
-   * @param {string} [cid]
+   * Takes over what was kept, before all that was handed in here.
+   * @param {readonly Content[]} contents in order
+   * @param {number} last
+   * @param {Journal} journal
+   */
+  restore(contents, last, journal) {
+    const mine = this.#queue;
+    const restored = contents.map((content) => ({ ...content, doubtful: content.id !== undefined }));
+    this.#journal = journal;
+    this.#queue = restored.filter(({ seq }) => seq === undefined);
+    this.#confirmed = restored.filter(({ seq }) => seq !== undefined);
+    this.#n = contents.at(-1)?.n ?? 0;
+    this.#last = last;
+    this.#kept = this.#acked = this.#known();
+    this.#push(mine);
+    for (const { cid, key, row, idName } of restored) if (cid) this.#names.add(cid, key === cid ? row?.[idName] : key);
+    for (const mutation of restored) this.#handlers.added(mutation);
+    this.#flush();
+  }
+
+  /**
+   * Takes mutations over that were never sent, after all others.
+   * @param {readonly Mutation[]} mutations
+   */
+  adopt(mutations) {
+    this.#push(mutations);
+    for (const { cid, key } of mutations) if (cid) this.#names.add(cid, key === cid ? undefined : key);
+    for (const mutation of mutations) this.#handlers.added(mutation);
+    this.#flush();
+  }
+
+  /**
+   * @param {Pick<Content, "method" | "modelname" | "idName" | "key" | "cid" | "model" | "ifSeq" | "wait">} content
    * @returns {Promise<any>}
    */
-  add(method, modelname, model, cid) {
+  add(content) {
     return new Promise((resolve, reject) => {
       // A copy: what is sent again must be what was sent, whatever became of the caller's object.
-      const copy = JSON.parse(JSON.stringify(model));
-      this.#queue.push({ method, modelname, cid, model: copy, sent: false, doubtful: false, resolve, reject });
-      this.#flush();
+      const model = this.#names.shown(JSON.parse(JSON.stringify(content.model)));
+      this.adopt([{ ...content, model, key: this.#names.shown(content.key), n: 0, resolve, reject }]);
     });
   }
 
@@ -99,16 +171,14 @@ export class Mutations {
    * @returns {boolean} false if the server remembers less of this client than it once said
    */
   welcome({ last, outcomes, limits }) {
-    if (last < this.ack) return false;
+    if (last < this.#known()) return false;
     this.#inFlight = Math.min(IN_FLIGHT, limits?.in_flight ?? IN_FLIGHT);
     this.#messageBytes = limits?.message_bytes ?? Infinity;
-    this.#acked = this.ack;
+    this.#acked = this.#kept;
     for (const outcome of outcomes) this.decide(outcome);
-    for (const mutation of this.#queue.filter(({ id }) => id !== undefined && id <= last)) {
-      this.#remove(mutation);
-      mutation.reject(unknown());
-    }
-    this.#online = true;
+    for (const mutation of this.#queue.filter(({ id }) => id !== undefined && id <= last)) this.#reject(mutation, unknown());
+    this.#last = Math.max(this.#last, last);
+    this.#line = {};
     this.#flush();
     return true;
   }
@@ -126,12 +196,8 @@ export class Mutations {
       }, outcome.retry_after_ms ?? backoff(this.#refusals++, this.#environment.random));
     } else {
       this.#refusals = 0;
-      this.#remove(mutation);
-      if (outcome.method === "error") mutation.reject(new SyncError(/** @type {any} */ (outcome)));
-      else {
-        const row = mutation.method === "delete" ? undefined : outcome.model;
-        this.#confirmed.push({ mutation, row, seq: outcome.seq });
-      }
+      if (outcome.method === "error") this.#reject(mutation, new SyncError(/** @type {any} */ (outcome)));
+      else this.#confirm(mutation, outcome);
       this.#ackTimer ??= this.#environment.setTimeout(() => this.#sendAck(), ACK_WITHIN_MS);
     }
     this.#flush();
@@ -139,25 +205,28 @@ export class Mutations {
 
   /**
    * Ends the mutations that the rows show.
-   * @param {(modelname: string, seq: number) => boolean} shown
+   * @param {(mutation: Mutation) => boolean} isShown
    */
-  settle(shown) {
-    const waiting = [];
-    for (const confirmed of this.#confirmed) {
-      if (shown(confirmed.mutation.modelname, confirmed.seq)) confirmed.mutation.resolve(confirmed.row);
-      else waiting.push(confirmed);
+  settle(isShown) {
+    if (this.#confirmed.length === 0) return;
+    const shown = this.#confirmed.filter(isShown);
+    this.#confirmed = this.#confirmed.filter((mutation) => !shown.includes(mutation));
+    for (const mutation of shown) {
+      this.#journal?.remove(mutation);
+      this.#handlers.ended(mutation);
+      mutation.resolve?.(mutation.row);
     }
-    this.#confirmed = waiting;
+    if (shown.length > 0) this.#keep();
   }
 
   /** What was confirmed in an epoch that is over is shown once its rows are there anew. */
   forgetSeqs() {
-    for (const confirmed of this.#confirmed) confirmed.seq = 0;
+    for (const mutation of this.#confirmed) mutation.seq = 0;
   }
 
   /** The line is lost: whatever is under way on it will be asked for again. */
   lost() {
-    this.#online = false;
+    this.#line = undefined;
     this.#environment.clearTimeout(this.#pause);
     this.#environment.clearTimeout(this.#ackTimer);
     this.#pause = this.#ackTimer = undefined;
@@ -172,58 +241,157 @@ export class Mutations {
     this.lost();
     const doubtful = this.#queue.filter((mutation) => mutation.doubtful);
     this.#queue = this.#queue.filter((mutation) => !mutation.doubtful);
-    for (const mutation of this.#queue) mutation.id = undefined;
-    this.#last = this.#acked = 0;
-    for (const mutation of doubtful) mutation.reject(unknown());
+    for (const mutation of this.#queue) {
+      mutation.id = mutation.wire = mutation.needs = undefined;
+      this.#journal?.put(mutation);
+    }
+    this.#last = this.#kept = this.#acked = 0;
+    this.#life += 1;
+    for (const mutation of doubtful) this.#end(mutation, unknown());
   }
 
-  /** Nothing will be sent any more. */
-  close() {
+  /** Nothing will be sent any more. @param {Error} reason */
+  close(reason) {
     this.lost();
-    this.settle(() => true);
-    for (const { doubtful, reject } of this.#queue.splice(0)) {
-      reject(doubtful ? unknown() : new SyncError({ code: "closed", message: "closed before this was sent" }));
-    }
+    for (const { row, resolve } of this.#confirmed.splice(0)) resolve?.(row);
+    for (const { doubtful, reject } of this.#queue.splice(0)) reject?.(doubtful ? unknown() : reason);
   }
 
   #flush() {
-    if (!this.#online || this.#pause !== undefined) return;
+    const line = this.#line;
+    if (!line || this.#pause !== undefined) return;
     // What was refused for now goes before what follows it: first all that is under way must be answered.
     const first = this.#queue.findIndex(({ sent }) => !sent);
     if (first < 0 || this.#queue.slice(first, this.#inFlight).some(({ sent }) => sent)) return;
+    /** @type {Mutation[]} */
+    const ready = [];
     for (let index = first; index < Math.min(this.#queue.length, this.#inFlight); index += 1) {
       const mutation = this.#queue[index];
-      const { method, modelname, cid, model } = mutation;
-      const message = { method, id: mutation.id ?? this.#last + 1, modelname, cid, model, ack: this.ack };
-      if (mutation.id === undefined && bytes(JSON.stringify(message)) > this.#messageBytes) {
-        // Sent, it would close the line, each time anew. It has taken no id, so it leaves no gap.
-        this.#queue.splice(index, 1);
-        mutation.reject(new SyncError({ code: "too_large", message: `larger than ${this.#messageBytes} bytes` }));
+      if (mutation.id === undefined && !this.#number(mutation)) {
         index -= 1;
         continue;
       }
-      mutation.id ??= ++this.#last;
       mutation.sent = true;
+      ready.push(mutation);
+    }
+    if (!this.#journal) return this.#transmit(ready);
+    // What is sent must be known under its id to whoever comes after a crash: else it would be sent under another.
+    this.#journal.saved().then(() => line === this.#line && this.#transmit(ready));
+  }
+
+  /**
+   * Fixes under which id and how a mutation is sent.
+   * @param {Mutation} mutation
+   * @returns {boolean} false if it cannot be sent at all
+   */
+  #number(mutation) {
+    const { cid, model } = mutation;
+    const wire = this.#names.wire(model);
+    const named = this.#names.unsettled(model);
+    const message = this.#message({ ...mutation, id: this.#last + 1, wire });
+    if (bytes(JSON.stringify(message)) > this.#messageBytes) {
+      // Sent, it would close the line, each time anew. It has taken no id, so it leaves no gap.
+      this.#reject(mutation, new SyncError({ code: "too_large", message: `larger than ${this.#messageBytes} bytes` }));
+      return false;
+    }
+    const creates = this.#queue.filter((other) => other.id !== undefined && other.cid !== cid && named.has(/** @type {string} */ (other.cid)));
+    mutation.id = this.#last += 1;
+    mutation.wire = wire;
+    mutation.needs = creates[0]?.id;
+    this.#journal?.put(mutation);
+    return true;
+  }
+
+  /** @param {readonly Mutation[]} mutations */
+  #push(mutations) {
+    for (const mutation of mutations) {
+      mutation.n = this.#n += 1;
+      this.#queue.push(mutation);
+      this.#journal?.put(mutation);
+    }
+  }
+
+  /** @param {Mutation} mutation @returns {Message} */
+  #message({ method, id, modelname, cid, wire, ifSeq }) {
+    return { method, id, modelname, cid, model: wire, if_seq: ifSeq, ack: this.#kept };
+  }
+
+  /** @param {readonly Mutation[]} mutations */
+  #transmit(mutations) {
+    for (const mutation of mutations) {
+      const message = this.#message(mutation);
       this.#acked = message.ack;
-      this.#send(message);
+      this.#handlers.send(message);
     }
   }
 
   #sendAck() {
     this.#ackTimer = undefined;
-    if (this.#acked === this.ack) return;
-    this.#acked = this.ack;
-    this.#send({ method: "ack", ack: this.ack });
+    if (this.#acked === this.#kept) return;
+    this.#acked = this.#kept;
+    this.#handlers.send({ method: "ack", ack: this.#kept });
   }
 
-  /** @param {Mutation} mutation */
-  #remove(mutation) {
+  /** Up to which id all outcomes are known, and not needed any more by what is to be decided. */
+  #known() {
+    let known = this.#last;
+    for (const { id, needs } of this.#queue) if (id !== undefined) known = Math.min(known, (needs ?? id) - 1);
+    return known;
+  }
+
+  /** Once what is known is kept, the server may forget it. */
+  #keep() {
+    const [known, life] = [this.#known(), this.#life];
+    const keep = () => {
+      if (life === this.#life) this.#kept = Math.max(this.#kept, known);
+    };
+    if (this.#journal) this.#journal.saved().then(keep);
+    else keep();
+  }
+
+  /**
+   * @param {Mutation} mutation
+   * @param {Message} confirm
+   */
+  #confirm(mutation, confirm) {
     this.#queue.splice(this.#queue.indexOf(mutation), 1);
+    mutation.isDecided = true;
+    mutation.seq = confirm.seq;
+    mutation.row = mutation.method === "delete" ? undefined : confirm.model;
+    const id = confirm.model?.[mutation.idName];
+    if (mutation.cid && id !== undefined) this.#names.settle(mutation.cid, id);
+    this.#confirmed.push(mutation);
+    this.#journal?.put(mutation);
+    this.#keep();
+    this.#handlers.confirmed(mutation);
+    if (mutation.cid) this.#name(mutation.cid);
   }
-}
 
-function unknown() {
-  return new SyncError({ code: "unknown", message: "sent, but whether it was done cannot be known any more" });
+  /** What is kept must not name a row by a cid that nobody knows later. @param {string} cid */
+  #name(cid) {
+    for (const mutation of this.#queue) {
+      const model = this.#names.shown(mutation.model);
+      if (model === mutation.model && mutation.key !== cid) continue;
+      mutation.model = model;
+      mutation.key = this.#names.shown(mutation.key);
+      this.#journal?.put(mutation);
+    }
+  }
+
+  /** @param {Mutation} mutation @param {Error} error */
+  #reject(mutation, error) {
+    this.#queue.splice(this.#queue.indexOf(mutation), 1);
+    this.#end(mutation, error);
+    this.#keep();
+  }
+
+  /** @param {Mutation} mutation @param {Error} error */
+  #end(mutation, error) {
+    mutation.isDecided = true;
+    this.#journal?.remove(mutation);
+    this.#handlers.ended(mutation, error);
+    mutation.reject?.(error);
+  }
 }
 
 /** @param {string} text */

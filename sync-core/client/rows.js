@@ -7,6 +7,7 @@
 /** @typedef {{[field: string]: any}} Row */
 /** @typedef {{method: string, model: Row, seq: number}} Change */
 /** @typedef {{seq: number, row: Row | undefined}} Version a deletion is a version without a row */
+/** @typedef {{rows: readonly {row: Row, seq: number}[], cursor?: string, reached: number, epoch?: string}} Stored */
 
 export class Rows {
   /** @type {Map<Id, Row>} */
@@ -16,41 +17,65 @@ export class Rows {
   /** Where a later subscription may continue. @type {string | undefined} */
   cursor;
   /** The rows include every change up to this seq, while they are live. */
-  reached = 0;
-  /** Whether rows or status are others than when this was last set to false. */
-  changed = false;
+  reached = -1;
+  /** The order that the seqs belong to. @type {string | undefined} */
+  epoch;
   /** The seq of each row. @type {Map<Id, number>} */
   #seqs = new Map();
   /** Deletions newer than what is surely complete: an older version may still come. @type {Map<Id, number>} */
   #tombstones = new Map();
   /** A change up to this seq is one that is known. */
   #complete = 0;
-  /** What arrives until the next `live`, when it is applied at once. @type {Map<Id, Version> | undefined} */
+  /** What arrives until the next `show`, when it is applied at once. @type {Map<Id, Version> | undefined} */
   #waiting;
   /** Whether what waits is all there is: rows that are not in it are gone. */
   #whole = true;
+  /** What waits is complete: it includes every change up to `seq`. @type {{seq: number, cursor: string} | undefined} */
+  #ready;
   #idName;
+  #touched;
 
-  /** @param {string} [idName] the field that is the rows' id */
-  constructor(idName = "id") {
+  /**
+   * @param {string} idName the field that is the rows' id
+   * @param {(id?: Id) => void} touched called for each row of which a version is applied; without an id: the status has changed
+   */
+  constructor(idName, touched) {
     this.#idName = idName;
+    this.#touched = touched;
   }
 
-  /** A subscription begins, at the cursor where there is one. */
-  begin() {
+  /** Rows that were kept from an earlier time. @param {Stored} stored */
+  restore({ rows, cursor, reached, epoch }) {
+    for (const { row, seq } of rows) this.#put(row[this.#idName], seq, row);
+    Object.assign(this, { cursor, reached, epoch });
+    this.#complete = reached;
+    this.#become("stale");
+  }
+
+  /** The seq of the last change of a row that is there. @param {Id} id */
+  seqOf(id) {
+    return this.#seqs.get(id);
+  }
+
+  /** A subscription begins, at the cursor where there is one of this epoch. @param {string} [epoch] */
+  begin(epoch) {
+    if (epoch !== this.epoch) this.#forget();
+    this.epoch = epoch;
     this.#waiting = new Map();
+    this.#ready = undefined;
     this.#whole = this.cursor === undefined;
   }
 
   /** The line is lost, or the rows are being caught up with. */
   stale() {
+    this.#ready = undefined;
     if (this.status === "live") this.#become("stale");
   }
 
   /** Seqs of another epoch say nothing about these rows: they stay to be seen until all of them are replaced. */
-  forget() {
+  #forget() {
     this.cursor = undefined;
-    this.reached = 0;
+    this.reached = -1;
     this.#complete = 0;
     this.#seqs.clear();
     this.#tombstones.clear();
@@ -68,40 +93,52 @@ export class Rows {
    * @param {readonly number[]} seqs
    */
   page(models, seqs) {
+    this.#ready = undefined;
     models.forEach((row, index) => this.#wait(row[this.#idName], { seq: seqs[index], row }));
   }
 
   /** @param {readonly Change[]} changes */
   catchUp(changes) {
+    this.#ready = undefined;
     for (const change of changes) this.#wait(change.model[this.#idName], version(change));
   }
 
   /** @param {Change} change one that just happened */
   change(change) {
-    if (this.#waiting) this.#wait(change.model[this.#idName], version(change));
-    else if (this.status === "live" && change.seq > this.#complete) {
+    if (this.#waiting) {
+      this.#wait(change.model[this.#idName], version(change));
+      if (this.#ready) this.#ready.seq = Math.max(this.#ready.seq, change.seq);
+    } else if (this.status === "live" && change.seq > this.#complete) {
       this.#apply(change.model[this.#idName], version(change));
       this.reached = Math.max(this.reached, change.seq);
     }
   }
 
   /**
+   * All has come, and changes follow as they happen.
    * @param {number} seq
    * @param {string} cursor
    */
   live(seq, cursor) {
+    this.#ready = { seq, cursor };
+  }
+
+  /** Applies what has come. */
+  show() {
+    if (!this.#ready) return;
+    const { seq, cursor } = this.#ready;
     const waiting = this.#waiting ?? new Map();
     if (this.#waiting && this.#whole) {
       this.#tombstones.clear();
       for (const [id] of this.rows) if (!waiting.get(id)?.row) this.#drop(id);
       for (const [id, { seq, row }] of waiting) {
-        if (!row) this.#tombstones.set(id, seq);
+        if (!row) this.#bury(id, seq);
         else if (this.#seqs.get(id) !== seq) this.#put(id, seq, row);
       }
     } else {
       for (const [id, version] of waiting) this.#apply(id, version);
     }
-    this.#waiting = undefined;
+    this.#waiting = this.#ready = undefined;
     this.cursor = cursor;
     this.#become("live");
     this.progress(seq);
@@ -109,6 +146,7 @@ export class Rows {
 
   /** @param {number} seq all changes up to it have been received */
   progress(seq) {
+    if (this.#ready) this.#ready.seq = Math.max(this.#ready.seq, seq);
     if (this.status !== "live") return;
     this.reached = Math.max(this.reached, seq);
     this.#complete = Math.max(this.#complete, seq);
@@ -140,8 +178,7 @@ export class Rows {
       this.#tombstones.delete(id);
       this.#put(id, seq, row);
     } else {
-      this.#tombstones.set(id, seq);
-      this.#drop(id);
+      this.#bury(id, seq);
     }
   }
 
@@ -153,19 +190,27 @@ export class Rows {
   #put(id, seq, row) {
     this.rows.set(id, row);
     this.#seqs.set(id, seq);
-    this.changed = true;
+    this.#touched(id);
+  }
+
+  /** @param {Id} id @param {number} seq */
+  #bury(id, seq) {
+    this.#tombstones.set(id, seq);
+    this.#drop(id);
   }
 
   /** @param {Id} id */
   #drop(id) {
     this.#seqs.delete(id);
-    if (this.rows.delete(id)) this.changed = true;
+    this.rows.delete(id);
+    this.#touched(id);
   }
 
   /** @param {"live" | "stale"} status */
   #become(status) {
-    if (this.status !== status) this.changed = true;
+    if (this.status === status) return;
     this.status = status;
+    this.#touched();
   }
 }
 

@@ -64,6 +64,8 @@ pub enum ErrorCode {
     IdConflict,
     /// The server has forgotten this client.
     ClientUnknown,
+    /// The client was built for models that are not these.
+    SchemaMismatch,
     /// The id of an open subscription.
     SubscriptionExists,
     /// A limit was reached.
@@ -81,7 +83,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    const ALL: [(ErrorCode, &'static str); 18] = [
+    const ALL: [(ErrorCode, &'static str); 19] = [
         (ErrorCode::BadRequest, "bad_request"),
         (ErrorCode::UnknownModel, "unknown_model"),
         (ErrorCode::MethodNotAllowed, "method_not_allowed"),
@@ -93,6 +95,7 @@ impl ErrorCode {
         (ErrorCode::IdGap, "id_gap"),
         (ErrorCode::IdConflict, "id_conflict"),
         (ErrorCode::ClientUnknown, "client_unknown"),
+        (ErrorCode::SchemaMismatch, "schema_mismatch"),
         (ErrorCode::SubscriptionExists, "subscription_exists"),
         (ErrorCode::Limit, "limit"),
         (ErrorCode::TooLarge, "too_large"),

@@ -11,6 +11,7 @@ use crate::{
     Context, Error, Filter, Query, Result, draft,
     model::{Key, ModelId as _, SyncedModel, filter::Expr},
     query::ErasedQuery,
+    safe_integer,
 };
 
 /// A future of a handler.
@@ -78,6 +79,7 @@ impl Row {
     pub(crate) fn of<M: SyncedModel>(row: &M) -> Result<Self> {
         let body = Bytes::from(serde_json::to_vec(row)?);
         let wire = if M::__SCHEMA.is_all_visible() { body.clone() } else { wire_json(row)? };
+        safe_integer::check(&wire)?;
         Ok(Self { key: row.__id().to_key(), body, wire })
     }
 }

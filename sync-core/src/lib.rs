@@ -45,12 +45,16 @@ mod context;
 mod draft;
 mod error;
 mod handlers;
+pub mod integer_string;
+mod json;
 mod model;
 mod object;
 mod probes;
 mod query;
 mod registry;
+mod safe_integer;
 pub mod store;
+mod types;
 
 #[cfg(feature = "server")]
 mod config;
@@ -81,8 +85,9 @@ pub use self::{
         Field, Filter, Filterable, Indexed, Key, KeyKind, ModelId, NotIndexed, Operand, SyncedModel, Value,
     },
     query::Query,
+    types::SyncType,
 };
-pub use sync_derive::{SyncedModel, sync_handlers};
+pub use sync_derive::{SyncType, SyncedModel, sync_handlers};
 
 #[cfg(feature = "server")]
 pub mod docs {
@@ -103,11 +108,16 @@ pub mod __private {
         handlers::{
             BoxFuture, CreateInput, DeleteInput, HandlerTable, Row, Scope, UpdateInput, query, scope, shaped,
         },
-        model::{Access, Field, FieldSchema, Indexed, NotIndexed, Schema, SyncedModel, field::encode_plain},
+        integer_string::describe as describe_integer_string,
+        model::{
+            Access, Field, FieldSchema, FieldType, Indexed, NotIndexed, Schema, SyncedModel,
+            field::encode_plain,
+        },
         probes::*,
         registry::{HandlerRegistration, ModelRegistration},
+        types::{Describe, Presence, Property, SyncType, Type, Types, Variant},
     };
     pub use inventory;
     pub use serde;
-    pub use std::boxed::Box;
+    pub use std::{boxed::Box, vec::Vec};
 }

@@ -12,6 +12,7 @@ pub use serde_json::value::Serializer as ValueSerializer;
 use crate::{
     Context, Error, Filter, Query, Result,
     model::{SyncedModel, Value},
+    types::{Describe, SyncType},
 };
 
 /// What `#[sync_handlers]` gives to the first parameter of a handler.
@@ -270,6 +271,21 @@ pub trait PartOfRow<T: ?Sized> {
 
 #[diagnostic::do_not_recommend]
 impl<T: ?Sized> PartOfRow<T> for Guarded<false> {}
+
+/// Whether `T` has a [`SyncType`]: its own constant shadows that of the trait.
+#[derive(Debug)]
+pub struct IsSyncType<T: ?Sized>(PhantomData<T>);
+
+impl<T: SyncType + ?Sized> IsSyncType<T> {
+    pub const DESCRIBE: Option<Describe> = Some(T::__describe);
+}
+
+/// For all other types.
+pub trait NotSyncType {
+    const DESCRIBE: Option<Describe> = None;
+}
+
+impl<T: ?Sized> NotSyncType for IsSyncType<T> {}
 
 /// The encoder of a field with serde's `serialize_with`.
 pub fn encoded(json: Result<serde_json::Value, serde_json::Error>) -> Value {

@@ -8,6 +8,7 @@ use crate::{
     Result,
     handlers::{self, HandlerTable},
     model::{Key, KeyKind, ModelId, Schema, SyncedModel},
+    types::{Fingerprint, Typescript, schema_module},
 };
 
 /// What `#[derive(SyncedModel)]` registers.
@@ -81,6 +82,7 @@ inventory::collect!(HandlerRegistration);
 /// Every model with its handlers, checked, by name.
 pub(crate) struct Registry {
     models: BTreeMap<&'static str, Model>,
+    typescript: Typescript,
 }
 
 /// A registered model.
@@ -88,7 +90,10 @@ pub(crate) struct Registry {
 pub(crate) struct Model {
     registration: ModelRegistration,
     pub(crate) handlers: HandlerTable,
+    /// Of what is stored.
     pub(crate) hash: u64,
+    /// What clients know of it.
+    pub(crate) fingerprint: Fingerprint,
 }
 
 impl Model {
@@ -177,18 +182,30 @@ impl Registry {
         let table = |model: &ModelRegistration| {
             handlers.iter().find(|table| (table.model)() == (model.type_id)()).map(|table| table.table)
         };
-        let model = |registration: ModelRegistration| Model {
+        let typescript =
+            Typescript::of(models.iter().map(|model| (model.name, model.schema, model.key_kind)));
+        let model = |(registration, (fingerprint, types)): (ModelRegistration, (Fingerprint, u64))| Model {
             handlers: table(&registration).unwrap_or_default(),
-            hash: registration.schema.hash(registration.name),
+            hash: registration.schema.hash(registration.name, types),
+            fingerprint,
             registration,
         };
-        Ok(Self {
-            models: models.into_iter().map(|registration| (registration.name, model(registration))).collect(),
-        })
+        let models = models.into_iter().zip(typescript.fingerprints()).map(model);
+        Ok(Self { models: models.map(|model| (model.name(), model)).collect(), typescript })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Model> {
         self.models.get(name)
+    }
+
+    /// The types of the models.
+    pub(crate) fn typescript(&self) -> &Typescript {
+        &self.typescript
+    }
+
+    /// The text of `models.js`.
+    pub(crate) fn schema_module(&self) -> String {
+        schema_module(self.iter().map(|model| (model.name(), &model.fingerprint)))
     }
 
     /// By name.

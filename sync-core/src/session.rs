@@ -11,7 +11,7 @@ use crate::{
     model::Key,
     outbox::DisconnectReason,
     protocol::{
-        Frame, Hello, Message, Mutation, Query, Request, RequestId, Subject, exceeds_depth,
+        Frame, Hello, Message, Mutation, Query, Request, RequestId, Subject, Target, exceeds_depth,
         response::{self, ErrorDetail},
     },
     store::MutationId,
@@ -71,6 +71,12 @@ pub(crate) enum Action {
     Read {
         model: Box<str>,
         key: Option<Key>,
+        subject: Subject,
+    },
+    /// To be answered when the mutations before it are decided: its row is what one of them created.
+    ReadCreated {
+        model: Box<str>,
+        cid: Box<str>,
         subject: Subject,
     },
     /// To be decided after those before it; then [`Session::decided`].
@@ -206,9 +212,18 @@ impl Session {
         match request {
             Request::Subscribe(query) => actions.push(Action::Subscribe(query, subject)),
             Request::Unsubscribe(id) => actions.push(Action::Unsubscribe(id)),
-            Request::Read { model, key } => actions.push(Action::Read { model, key, subject }),
+            Request::Read { model, target } => actions.push(self.read_target(model, target, subject)),
             Request::Mutate(mutation) => actions.push(self.mutation(mutation, subject)),
             Request::Ack | Request::Hello(_) => {}
+        }
+    }
+
+    fn read_target(&self, model: Box<str>, target: Option<Target>, subject: Subject) -> Action {
+        match target {
+            None => Action::Read { model, key: None, subject },
+            Some(Target::Key(key)) => Action::Read { model, key: Some(key), subject },
+            Some(Target::Created(_)) if self.blocked.is_some() => refuse(&subject, &earlier_first()),
+            Some(Target::Created(cid)) => Action::ReadCreated { model, cid, subject },
         }
     }
 
@@ -217,8 +232,7 @@ impl Session {
             && let Some(id) = mutation.id
         {
             if self.blocked.is_some_and(|blocked| id > blocked) {
-                let error = Error::new(ErrorCode::Retry, "an earlier mutation must be sent again first");
-                return refuse(&subject, &error);
+                return refuse(&subject, &earlier_first());
             }
             if self.blocked == Some(id) {
                 self.blocked = None;
@@ -239,6 +253,11 @@ impl Session {
             actions.push(Action::Close(DisconnectReason::Unreadable));
         }
     }
+}
+
+/// What comes after a mutation that was refused to be sent again is refused like it.
+pub(crate) fn earlier_first() -> Error {
+    Error::new(ErrorCode::Retry, "an earlier mutation must be sent again first")
 }
 
 fn refuse(subject: &Subject, error: &Error) -> Action {

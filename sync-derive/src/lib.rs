@@ -5,6 +5,7 @@
 //! of the runtime, whose messages the compiler prints on the user's own types. The generated code has no logic: it is a
 //! trait impl, one small closure a handler and one registration each.
 
+mod docs;
 mod errors;
 mod handlers;
 mod model;
@@ -12,6 +13,7 @@ mod runtime;
 #[cfg(test)]
 mod snapshots;
 mod suggest;
+mod sync_type;
 mod tokens;
 
 use proc_macro::TokenStream;
@@ -58,9 +60,10 @@ use proc_macro::TokenStream;
 /// | attribute | meaning |
 /// | --- | --- |
 /// | `#[sync(id)]` | This is the row's id; without it, the field called `id` is. Its type implements `ModelId`: an integer, `String`, `Uuid`, or your own newtype. |
-/// | `#[sync(index)]` | Filters may use the field, and a change is routed by it. Each costs an index in the store. The id needs none. |
+/// | `#[sync(index)]` | Filters may use the field, and a change is routed by it. Each costs an index in the store. The id needs none. Its name in JSON is not `and`, `or` or `not`, which join conditions in a client's `where`. |
 /// | `#[sync(read_only)]` | Clients see the field, only the server sets it. A client that sends it is refused. |
 /// | `#[sync(server_only)]` | The field never leaves the server: it is not in the type that is sent, and a client that sends it learns only that there is no such field. |
+/// | `#[sync(ts = "string")]` | What the field is in TypeScript. Without it, its type's [`SyncType`](macro@SyncType) says so, else it is `unknown`. |
 ///
 /// A field cannot hold a model that itself has `read_only` or `server_only` fields, since clients would see and set them
 /// there: it holds the row's id instead.
@@ -121,6 +124,70 @@ use proc_macro::TokenStream;
 #[proc_macro_derive(SyncedModel, attributes(sync))]
 pub fn synced_model(input: TokenStream) -> TokenStream {
     model::derive(input.into()).into()
+}
+
+/// Tells TypeScript what a type is in JSON, for the fields of models.
+///
+/// Programs in TypeScript have the types of a server's models from `cargo run -- typescript`, or from `/sync/models.d.ts`. A field
+/// of a type that has no `SyncType` is `unknown` there.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use sync_core::{SyncType, SyncedModel};
+///
+/// /// Where something is.
+/// #[derive(Clone, Serialize, Deserialize, SyncType)]
+/// struct Place {
+///     street: String,
+///     #[serde(default)]
+///     floor: Option<i32>,
+///     #[serde(with = "sync_core::integer_string")]
+///     parcel: u64,
+/// }
+///
+/// #[derive(Clone, Serialize, Deserialize, SyncType)]
+/// #[serde(tag = "kind", rename_all = "snake_case")]
+/// enum Contact {
+///     Phone { number: String },
+///     Visit(Place),
+/// }
+///
+/// #[derive(Clone, Serialize, Deserialize, SyncedModel)]
+/// struct Customer {
+///     id: u64,
+///     contacts: Vec<Contact>,
+/// }
+/// ```
+///
+/// ```ts
+/// /** Where something is. */
+/// export interface Place {
+///   street: string;
+///   floor: number | null;
+///   parcel: string;
+/// }
+/// export type Contact = { kind: "phone"; number: string } | ({ kind: "visit" } & Place);
+/// ```
+///
+/// Where what clients send is not what they see, as with `#[serde(default)]`, a second type `PlaceInsert` has what they send.
+///
+/// It takes structs and enums of every kind, with type parameters too, and reads serde's attributes: `rename`, `rename_all`,
+/// `rename_all_fields`, `tag`, `content`, `untagged`, `transparent`, `default`, `skip` and its halves, `skip_serializing_if`, `flatten`, `from`,
+/// `try_from`, `into`. Each field's type needs a `SyncType` too. A field that serde writes or reads by a function, with `with`,
+/// `serialize_with` or `deserialize_with`, is `unknown` unless it is said what it is; `sync_core::integer_string` is known.
+///
+/// Floats are `number`, although serde writes as null those that are no number.
+///
+/// # Attributes
+///
+/// | attribute | on | meaning |
+/// | --- | --- | --- |
+/// | `#[sync(ts = "string")]` | the type, a field, a variant | What it is, in TypeScript. For a type with a `Serialize` of its own, and for fields of foreign types. On a field of a model as well. |
+/// | `#[sync(name = "Place")]` | the type | Its name in TypeScript; its own by default. Of two with one name the second is called `Place2`. |
+/// | `#[sync(crate = "...")]` | the type | The path of `sync_core` where it has another name. |
+#[proc_macro_derive(SyncType, attributes(sync))]
+pub fn sync_type(input: TokenStream) -> TokenStream {
+    sync_type::derive(input.into()).into()
 }
 
 /// Says what clients may do with a model: put it on the model's impl, and write the functions that decide.

@@ -21,6 +21,15 @@ impl Runtime {
         Self(path)
     }
 
+    /// Whether `path` is the crate's public item of that name, written in full.
+    pub(crate) fn is_item(&self, path: &str, item: &str) -> bool {
+        let path: String = path.split_whitespace().collect();
+        let own = self.0.as_ref().map_or_else(|| quote!(sync_core), Path::to_token_stream);
+        let own = own.to_string().replace(' ', "");
+        let full = |path: &str| path.trim_start_matches("::").to_owned();
+        full(&path) == full(&format!("{own}::{item}"))
+    }
+
     /// The path of `item` in it, as serde's attributes take paths.
     pub(crate) fn text(&self, item: &str) -> String {
         format!("{}::{item}", quote!(#self)).replace(' ', "")

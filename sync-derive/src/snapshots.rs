@@ -4,7 +4,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::{handlers, model};
+use crate::{handlers, model, sync_type};
 
 /// Compares the code with the snapshot of that name.
 fn check(name: &str, code: TokenStream) {
@@ -126,6 +126,80 @@ fn crud_with_one_handler_and_strangers() {
 }
 
 #[test]
+fn a_type_with_a_parameter() {
+    check(
+        "a_type_with_a_parameter",
+        sync_type::derive(quote! {
+            /// Two of a kind.
+            #[serde(rename_all = "camelCase")]
+            #[sync(crate = "crate::facade")]
+            pub struct Pair<'a, T: Clone, const N: usize> where T: 'static {
+                pub the_left: T,
+                /// The other.
+                #[serde(default)]
+                the_right: Option<&'a T>,
+                #[serde(with = "crate::facade::integer_string", skip_serializing_if = "is_zero")]
+                count: u64,
+                #[serde(with = "hex", rename(serialize = "color", deserialize = "colour"))]
+                colour: [u8; N],
+                #[sync(ts = "'a' | 'b'")]
+                letter: Letter,
+                #[serde(flatten)]
+                rest: Rest,
+            }
+        }),
+    );
+}
+
+#[test]
+fn an_enum_of_every_kind() {
+    let variants = quote! {
+        Unit,
+        /// One value.
+        Newtype(String),
+        Tuple(u8, #[serde(skip)] u8, Option<bool>),
+        Struct { a: u8 },
+        #[serde(skip_serializing, rename = "old")]
+        Old,
+    };
+    let external = sync_type::derive(quote!(enum External { #variants }));
+    let internal = sync_type::derive(quote! {
+        #[serde(tag = "type")]
+        enum Internal { Unit, Newtype(Inner), Struct { a: u8 }, #[serde(untagged)] Other(Value) }
+    });
+    let adjacent = sync_type::derive(quote!(#[serde(tag = "t", content = "c")] enum Adjacent { #variants }));
+    let untagged = sync_type::derive(quote!(#[serde(untagged)] enum Untagged { #variants }));
+    check("an_enum_of_every_kind", quote!(#external #internal #adjacent #untagged));
+}
+
+#[test]
+fn types_that_are_others() {
+    let unit = sync_type::derive(quote!(
+        struct Unit;
+    ));
+    let newtype = sync_type::derive(quote!(
+        struct Newtype(Vec<Self>);
+    ));
+    let transparent = sync_type::derive(quote! {
+        #[serde(transparent)]
+        struct Transparent<T> { value: u8, marker: PhantomData<T> }
+    });
+    let both = sync_type::derive(quote!(
+        #[serde(from = "String", into = "String")]
+        struct Both(u8);
+    ));
+    let half = sync_type::derive(quote!(
+        #[serde(try_from = "String")]
+        struct Half(u8);
+    ));
+    let said = sync_type::derive(quote!(
+        #[sync(ts = "string", name = "Text")]
+        struct Said(Foreign);
+    ));
+    check("types_that_are_others", quote!(#unit #newtype #transparent #both #half #said));
+}
+
+#[test]
 fn a_mistake_leaves_a_stub() {
     check(
         "a_mistake_leaves_a_stub",
@@ -160,5 +234,9 @@ fn another_name_of_the_crate_is_the_only_one() {
             }
         },
     );
-    assert!(!quote!(#model #handlers).to_string().contains("sync_core"));
+    let ty = sync_type::derive(quote! {
+        #[sync(crate = "other")]
+        enum Kind<T> { A, B(Vec<T>), C { a: u8, #[serde(flatten)] b: T } }
+    });
+    assert!(!quote!(#model #handlers #ty).to_string().contains("sync_core"));
 }

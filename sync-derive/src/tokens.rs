@@ -73,6 +73,20 @@ pub(crate) fn text(tokens: impl ToTokens) -> String {
     words.join(" ")
 }
 
+/// The same, as a person would write a type.
+pub(crate) fn compact(tokens: impl ToTokens) -> String {
+    let is_word =
+        |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
+    let mut compact = String::new();
+    for word in text(tokens).split(' ') {
+        if is_word(compact.chars().last()) && is_word(word.chars().next()) || compact.ends_with([',', ';']) {
+            compact.push(' ');
+        }
+        compact.push_str(word);
+    }
+    compact
+}
+
 fn map(tokens: TokenStream, f: &dyn Fn(TokenTree) -> TokenStream) -> TokenStream {
     tokens
         .into_iter()
@@ -99,6 +113,12 @@ mod tests {
     fn names_self() {
         let tokens = without_self(quote!(Option<Box<Self>>), &quote!(super::Todo));
         assert_eq!(text(tokens), "Option < Box < super : : Todo > >");
+    }
+
+    #[test]
+    fn writes_types_as_people_do() {
+        let ty = quote!(HashMap<String, Option<[&'static dyn Any; 4]>>);
+        assert_eq!(compact(ty), "HashMap<String, Option<[&'static dyn Any; 4]>>");
     }
 
     #[test]

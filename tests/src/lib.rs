@@ -2,6 +2,7 @@
 #![allow(clippy::missing_panics_doc, reason = "what a test uses panics when the test fails")]
 
 pub mod client;
+pub mod http;
 pub mod models;
 pub mod process;
 

@@ -1,6 +1,7 @@
 //! A server that is a process of its own.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::Path,
@@ -22,8 +23,17 @@ impl ServerProcess {
     /// # Panics
     /// When it ends before it does, with what it said.
     pub fn start(program: &str, listen: SocketAddr, database: &Path) -> Self {
+        Self::start_with(program, listen, database, &[])
+    }
+
+    /// The same, with more arguments.
+    ///
+    /// # Panics
+    /// When it ends before it listens, with what it said.
+    pub fn start_with(program: &str, listen: SocketAddr, database: &Path, arguments: &[&OsStr]) -> Self {
         let mut child = Command::new(program)
             .args(["--listen", &listen.to_string(), "--store", &format!("sqlite:{}", database.display())])
+            .args(arguments)
             .env("RUST_LOG", "info")
             .env("NO_COLOR", "1")
             .stderr(Stdio::piped())

@@ -77,7 +77,7 @@ impl Connection {
                 let client = self.claim.get().map(Claim::id);
                 match self.engine.read_one(&model, &key, client, SystemTime::now()).await {
                     Ok((model, key, row)) => {
-                        self.outbox.answer(response::row(model.name(), subject.id.as_ref(), &key, &row));
+                        self.answer_row(model, &subject, &key, &row);
                         Ok(None)
                     }
                     Err(error) => Err((subject, error)),

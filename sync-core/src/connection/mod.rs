@@ -24,14 +24,16 @@ use tokio_tungstenite::tungstenite::{
 
 use self::load::Load;
 use crate::{
-    Error, ErrorCode, Result,
+    Error, Result,
     engine::{Asker, Claim, Engine},
+    model::Key,
     outbox::{DisconnectReason, Outbox, SubscriptionKey},
     protocol::{
         Mutation, Subject,
-        response::{self, ErrorDetail},
+        response::{self, ErrorDetail, WireRow},
     },
-    session::{Action, Session, Tick},
+    registry::Model,
+    session::{Action, Session, Tick, earlier_first},
 };
 
 /// How many reads and subscribes may wait before no more is read from the socket.
@@ -39,6 +41,17 @@ const READS_WAITING: usize = 64;
 
 /// Tells connections that the server stops.
 pub(crate) type Stopping = tokio::sync::watch::Receiver<bool>;
+
+/// What is done in the order in which the client sent it.
+enum Ordered {
+    Mutate(Mutation, Subject, SystemTime),
+    /// Of the row that a mutation before it created.
+    Read {
+        model: Box<str>,
+        cid: Box<str>,
+        subject: Subject,
+    },
+}
 
 struct Connection {
     engine: Arc<Engine>,
@@ -56,7 +69,7 @@ where
     let outbox = engine.outbox();
     let session = Mutex::new(Session::new(engine.limits().clone(), Instant::now()));
     let connection = Connection { engine, outbox, session, claim: OnceLock::new() };
-    // The session lets so many in, so `read` never waits here.
+    // The session lets so many mutations in, so `read` waits here for reads of created rows alone.
     let (to_decide, mutations) = mpsc::channel(connection.engine.limits().in_flight.max(1));
     let (to_load, loads) = mpsc::channel(READS_WAITING);
 
@@ -110,7 +123,7 @@ impl Connection {
     async fn read<S>(
         &self,
         stream: &mut S,
-        to_decide: mpsc::Sender<(Mutation, Subject, SystemTime)>,
+        to_decide: mpsc::Sender<Ordered>,
         to_load: mpsc::Sender<Load>,
     ) -> DisconnectReason
     where
@@ -158,7 +171,7 @@ impl Connection {
         &self,
         action: Action,
         now: SystemTime,
-        to_decide: &mpsc::Sender<(Mutation, Subject, SystemTime)>,
+        to_decide: &mpsc::Sender<Ordered>,
         to_load: &mpsc::Sender<Load>,
     ) -> Result<(), DisconnectReason> {
         let load = match action {
@@ -177,7 +190,11 @@ impl Connection {
                 return Ok(());
             }
             Action::Mutate(mutation, subject) => {
-                let sent = to_decide.send((mutation, subject, now)).await;
+                let sent = to_decide.send(Ordered::Mutate(mutation, subject, now)).await;
+                return sent.map_err(|_| DisconnectReason::Gone);
+            }
+            Action::ReadCreated { model, cid, subject } => {
+                let sent = to_decide.send(Ordered::Read { model, cid, subject }).await;
                 return sent.map_err(|_| DisconnectReason::Gone);
             }
             Action::Acknowledge(ack) => {
@@ -198,16 +215,31 @@ impl Connection {
         to_load.send(load).await.map_err(|_| DisconnectReason::Gone)
     }
 
-    async fn decide(&self, mut mutations: mpsc::Receiver<(Mutation, Subject, SystemTime)>) {
+    async fn decide(&self, mut mutations: mpsc::Receiver<Ordered>) {
         // After one that must be sent again, those that were sent behind it are not decided before it.
         let mut blocked = None;
-        while let Some((mutation, subject, now)) = mutations.recv().await {
+        while let Some(next) = mutations.recv().await {
             let claim = self.claim.get();
+            let (mutation, subject, now) = match next {
+                Ordered::Mutate(mutation, subject, now) => (mutation, subject, now),
+                Ordered::Read { subject, .. } if blocked.is_some() => {
+                    self.refuse(&subject, &earlier_first());
+                    continue;
+                }
+                Ordered::Read { model, cid, subject } => {
+                    let now = SystemTime::now();
+                    match self.engine.read_created(claim, &model, &cid, now).await {
+                        Ok((model, key, row)) => self.answer_row(model, &subject, &key, &row),
+                        Err(error) => self.refuse(&subject, &error),
+                    }
+                    continue;
+                }
+            };
             if let (Some(_), Some(id), Some(first)) = (claim, mutation.id, blocked)
                 && id > first
             {
-                let error = Error::new(ErrorCode::Retry, "an earlier mutation must be sent again first");
-                self.outbox.outcome(response::error(&subject, &error, &ErrorDetail::default()), 0);
+                let error = response::error(&subject, &earlier_first(), &ErrorDetail::default());
+                self.outbox.outcome(error, 0);
             } else {
                 let asker = Asker { claim, outbox: &self.outbox };
                 let retry = self.engine.mutate(asker, &mutation, &subject, now).await;
@@ -267,6 +299,10 @@ impl Connection {
         if let Some(query) = self.outbox.remove(key) {
             self.engine.hub().leave(&query, &self.outbox);
         }
+    }
+
+    fn answer_row(&self, model: &Model, subject: &Subject, key: &Key, row: &WireRow) {
+        self.outbox.answer(response::row(model.name(), subject.id.as_ref(), key, row));
     }
 
     fn refuse(&self, subject: &Subject, error: &Error) {

@@ -3,8 +3,11 @@
 
 mod clients;
 mod decide;
+mod panics;
 mod pipeline;
+mod plan;
 mod reads;
+mod references;
 
 use std::{
     collections::BTreeMap,
@@ -92,6 +95,10 @@ impl Engine {
         self.pipeline.close();
     }
 
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     pub(crate) fn hub(&self) -> &Hub {
         &self.hub
     }
@@ -116,6 +123,10 @@ impl Engine {
         outbox: &Arc<Outbox>,
         now: SystemTime,
     ) -> Result<(Claim, Bytes)> {
+        // Before anything is known of the client: an older page of it may be the one that fits.
+        if let Some(schema) = &hello.schema {
+            schema.check(|model| self.registry.get(model).map(|model| &model.fingerprint))?;
+        }
         let claim = self.clients.claim(hello.client, outbox);
         // What an older connection of this client has under way is decided first.
         let mut decided = claim.client.decided.lock().await;
@@ -166,11 +177,7 @@ impl Engine {
             epoch: self.epoch,
             last: record.last,
             outcomes,
-            schema: self
-                .registry
-                .iter()
-                .map(|model| (model.name(), format!("{:016x}", model.hash)))
-                .collect(),
+            schema: self.registry.iter().map(|model| (model.name(), model.fingerprint.to_string())).collect(),
             limits: BTreeMap::from([
                 ("message_bytes", self.limits.message_bytes),
                 ("unacknowledged", usize::try_from(self.limits.unacknowledged).unwrap_or(usize::MAX)),

@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
-use super::decide::catch_panic;
+use super::panics::catch_panic;
 use crate::{
     Error, ErrorCode, Result,
     hub::{Hub, Published, PublishedChange},

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Engine, not_declared, pipeline, unavailable};
+use super::{Engine, not_declared, panics::guarded, pipeline, unavailable};
 use crate::{
     Context, Error, Result,
     hub::{Published, PublishedChange, Query},
@@ -51,7 +51,7 @@ impl Engine {
     pub(super) async fn scope(&self, model: &Model, client: Option<Uuid>, now: SystemTime) -> Result<Expr> {
         let read = model.handlers.read.ok_or_else(|| not_declared(model, "read"))?;
         let context = Context::new(client, now, 1);
-        Ok(super::decide::guarded(read(&context)).await?.0)
+        Ok(guarded(read(&context)).await?.0)
     }
 
     /// The rows that a `subscribe`, or a `read` of all rows, is about.
@@ -66,7 +66,7 @@ impl Engine {
         let mut selection = Selection { filter: scope, page_rows: self.limits.page_rows };
         if let Some(read_all) = model.handlers.read_all {
             let context = Context::new(client, now, 1);
-            let shaped = super::decide::guarded(read_all(&context)).await?;
+            let shaped = guarded(read_all(&context)).await?;
             selection.filter = Expr::and(vec![selection.filter, shaped.filter]);
             selection.page_rows = selection.page_rows.min(shaped.page_size.unwrap_or(usize::MAX));
         }

@@ -16,6 +16,7 @@ pub use self::{
     id::{Key, KeyKind, ModelId},
     value::Value,
 };
+use crate::types::{Describe, Presence};
 
 /// A struct whose rows are stored and kept in sync: implemented by `#[derive(SyncedModel)]`, never by hand.
 ///
@@ -61,6 +62,8 @@ pub trait SyncedModel: Serialize + DeserializeOwned + Clone + Send + Sync + 'sta
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Schema {
+    /// The struct's documentation.
+    pub doc: &'static str,
     /// The id's name in JSON.
     pub id: &'static str,
     /// Every field that serde writes, in order, the id among them.
@@ -81,6 +84,37 @@ pub struct FieldSchema {
     pub access: Access,
     /// Marked `#[sync(index)]`.
     pub indexed: bool,
+    /// The field's documentation.
+    pub doc: &'static str,
+    /// What it is in JSON.
+    pub ty: FieldType,
+    /// Whether serde's `skip_serializing_if` may leave it out.
+    pub may_be_left_out: bool,
+    /// Whether a client that may set it has to, in a new row.
+    pub insert: Presence,
+}
+
+/// What a field is in JSON.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub enum FieldType {
+    /// Its type has a [`SyncType`](crate::SyncType), or a person said it.
+    Known(Describe),
+    /// Its type, as it stands in the struct, has none.
+    Foreign(&'static str),
+    /// serde asks a function instead of the type.
+    Custom,
+}
+
+impl FieldType {
+    /// The type of that text, as [`IsSyncType`](crate::probes::IsSyncType) knows it.
+    #[must_use]
+    pub const fn probed(describe: Option<Describe>, text: &'static str) -> Self {
+        match describe {
+            Some(describe) => Self::Known(describe),
+            None => Self::Foreign(text),
+        }
+    }
 }
 
 /// Who may see and set a field.
@@ -118,11 +152,12 @@ impl Schema {
         false
     }
 
-    /// A hash that differs when what is stored, or what a client sees, may differ.
-    pub(crate) fn hash(&self, name: &str) -> u64 {
+    /// A hash that differs when what is stored, or what a client sees, may differ. `types` is one of the fields' types.
+    pub(crate) fn hash(&self, name: &str, types: u64) -> u64 {
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         hasher.update(name.as_bytes());
         hasher.update(self.signature.as_bytes());
+        hasher.update(&types.to_le_bytes());
         for field in self.fields {
             hasher.update(field.name.as_bytes());
             hasher.update(&[0, field.access as u8, u8::from(field.indexed)]);

@@ -1,6 +1,7 @@
 //! The wire protocol: what messages are, and how they are read and written. No I/O, no state.
 
 mod depth;
+pub(crate) mod reference;
 pub(crate) mod request;
 pub(crate) mod response;
 
@@ -12,15 +13,12 @@ use crate::model::Key;
 
 pub(crate) use self::{
     depth::exceeds_depth,
-    request::{Frame, Hello, Message, Method, Mutation, Query, Request, Subject},
+    request::{Frame, Hello, Message, Method, Mutation, Query, Request, Subject, Target},
 };
 
 /// The WebSocket subprotocol.
 #[cfg(feature = "server")]
 pub(crate) const SUBPROTOCOL: &str = "sync.v1";
-
-/// Whole numbers beyond it are not exact in a JavaScript number.
-pub(crate) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 /// The channel of a model's rows, or of one of them.
 #[derive(Clone, Copy, Debug)]

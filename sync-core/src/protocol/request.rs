@@ -6,16 +6,24 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::{MAX_SAFE_INTEGER, RequestId};
+use super::{RequestId, reference};
 use crate::{
     Error, ErrorCode, Result,
     model::Key,
     object::{Object, Text, shown},
+    safe_integer::{self, MAX_SAFE_INTEGER},
     store::{MutationId, Seq},
+    types::ClientSchema,
 };
 
 /// The longest `cid` and request id, in bytes.
 const MAX_NAME: usize = 64;
+
+/// The longest `token`, in bytes.
+const MAX_TOKEN: usize = 16 * 1024;
+
+/// The longest `schema`, in bytes.
+const MAX_SCHEMA: usize = 48 * 1024;
 
 /// The longest text key that a client may use, in bytes.
 const MAX_KEY: usize = 256;
@@ -46,14 +54,24 @@ pub(crate) enum Request {
     Hello(Hello),
     Subscribe(Query),
     Unsubscribe(RequestId),
-    Read { model: Box<str>, key: Option<Key> },
+    Read { model: Box<str>, target: Option<Target> },
     Mutate(Mutation),
     Ack,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// The row that a `read` asks for.
+#[derive(Debug)]
+pub(crate) enum Target {
+    Key(Key),
+    /// The one that the client created under this cid.
+    Created(Box<str>),
+}
+
+#[derive(Clone, Debug)]
 pub(crate) struct Hello {
     pub(crate) client: Uuid,
+    /// What the client was built for.
+    pub(crate) schema: Option<ClientSchema>,
     /// Given by a client that was welcomed before.
     pub(crate) ack: Option<MutationId>,
 }
@@ -76,7 +94,7 @@ pub(crate) struct Mutation {
     pub(crate) content: Result<MutationContent>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct MutationContent {
     pub(crate) method: Method,
     pub(crate) model: Box<str>,
@@ -114,7 +132,7 @@ impl Method {
 
 /// The fields of every method but the mutations'.
 const FIELDS: [(&str, &[&str]); 5] = [
-    ("hello", &["client"]),
+    ("hello", &["client", "token", "schema"]),
     ("subscribe", &["id", "modelname", "since", "since_seq"]),
     ("unsubscribe", &["id"]),
     ("read", &["id", "modelname", "model"]),
@@ -300,7 +318,11 @@ impl<'a> Fields<'a> {
             "hello" => {
                 let client = Self::required(method, "client", self.text("client")?)?;
                 let client = Uuid::parse_str(&client).map_err(|_| bad("`client` must be a UUID".into()))?;
-                Ok(Request::Hello(Hello { client, ack }))
+                // Nothing here looks at it, so it is not kept, and cannot end up in a log.
+                if self.text("token")?.is_some_and(|token| token.len() > MAX_TOKEN) {
+                    return Err(bad(format!("`token` must be of at most {MAX_TOKEN} bytes")));
+                }
+                Ok(Request::Hello(Hello { client, schema: self.schema()?, ack }))
             }
             "subscribe" => Ok(Request::Subscribe(Query {
                 id: Self::required(method, "id", self.id()?)?,
@@ -312,22 +334,48 @@ impl<'a> Fields<'a> {
             "read" => {
                 self.id()?;
                 let model = self.modelname(method)?;
-                let key = match self.0.get("model") {
+                let target = match self.0.get("model") {
                     None => None,
                     Some(raw) => {
                         let Ok(row) = serde_json::from_str::<Object<'_>>(raw.get()) else {
                             return Err(bad("`model` must be an object with the row's `id`".into()));
                         };
+                        safe_integer::check(raw.get().as_bytes())?;
                         match row.fields.as_slice() {
-                            [(_, id)] => Some(key(id)?),
+                            [(_, id)] => Some(match reference::of(id)? {
+                                Some(cid) => Target::Created(cid.into()),
+                                None => Target::Key(key(id)?),
+                            }),
                             _ => return Err(bad("`model` must have the row's id and nothing else".into())),
                         }
                     }
                 };
-                Ok(Request::Read { model, key })
+                Ok(Request::Read { model, target })
             }
             _ => Ok(Request::Ack),
         }
+    }
+
+    /// What a client was built for.
+    fn schema(&self) -> Result<Option<ClientSchema>> {
+        let Some(raw) = self.0.get("schema") else { return Ok(None) };
+        let Ok(models) = serde_json::from_str::<Object<'_>>(raw.get()) else {
+            return Err(bad("`schema` must be an object with a string for each model".into()));
+        };
+        if raw.get().len() > MAX_SCHEMA {
+            return Err(bad(format!("`schema` must be of at most {MAX_SCHEMA} bytes")));
+        }
+        let fingerprint = |(model, print): &(Cow<'_, str>, &RawValue)| {
+            let Text(print) = serde_json::from_str(print.get()).ok()?;
+            Some((model.to_string(), print.parse().ok()?))
+        };
+        let read = |entry: &(Cow<'_, str>, &RawValue)| {
+            fingerprint(entry).ok_or_else(|| {
+                let model = shown(&entry.0);
+                bad(format!("`schema` must have for `{model}` what a `welcome` or `models.js` gave for it"))
+            })
+        };
+        models.fields.iter().map(read).collect::<Result<_>>().map(|models| Some(ClientSchema(models)))
     }
 
     /// Reads a mutation. Only without a readable `id` is it an error: otherwise what is wrong is its content.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The features of this server that a client may rely on.
-const FEATURES: [&str; 3] = ["patch", "if_seq", "resume"];
+const FEATURES: [&str; 4] = ["patch", "if_seq", "resume", "cid"];
 
 /// A JSON object under construction.
 struct Object {

@@ -28,6 +28,7 @@ pub struct ServerBuilder {
     listen: SocketAddr,
     limits: Limits,
     origins: Origins,
+    npm: Option<PathBuf>,
     faults: Vec<String>,
     routes: Router,
 }
@@ -40,6 +41,7 @@ impl ServerBuilder {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
             limits: Limits::default(),
             origins: Origins::default(),
+            npm: None,
             faults: Vec::new(),
             routes: Router::new(),
         }
@@ -84,6 +86,14 @@ impl ServerBuilder {
         self
     }
 
+    /// The folder of an npm install with `backbone` and `underscore` (`--npm`): what `npm install` was run in, or its `node_modules`. The
+    /// page then has them at `/sync/vendor/backbone.js` and `/sync/vendor/underscore.js`; nothing else of the folder is served. The files
+    /// are read at each request, so the folder may come to be while the server runs.
+    pub fn npm(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.npm = Some(folder.into());
+        self
+    }
+
     /// Sets the limits.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -111,6 +121,7 @@ impl ServerBuilder {
                 listen: self.listen,
                 limits: self.limits,
                 origins: self.origins,
+                npm: self.npm,
                 routes: self.routes,
             }),
             Ok(_) => Err(BuildError { faults }),

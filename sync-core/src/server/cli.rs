@@ -3,6 +3,7 @@
 use std::{
     io::{IsTerminal as _, Write as _},
     net::SocketAddr,
+    path::PathBuf,
 };
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -29,6 +30,15 @@ enum Command {
     Serve(Box<Serve>),
     /// Print the models of this program
     Models,
+    /// Print the types of the models for TypeScript: the content of models.d.ts
+    Typescript(Typescript),
+}
+
+#[derive(Debug, Args)]
+struct Typescript {
+    /// Print the content of models.js instead: the schema that a client gives as the one it was built for
+    #[arg(long)]
+    schema: bool,
 }
 
 #[derive(Debug, Args)]
@@ -45,6 +55,10 @@ struct Serve {
     #[arg(long, value_name = "ORIGIN", value_parser = origin::parse_origin)]
     allow_origin: Vec<String>,
 
+    /// The folder of an npm install with backbone and underscore, for pages that use them
+    #[arg(long, value_name = "DIR", env = "SYNC_NPM")]
+    npm: Option<PathBuf>,
+
     #[command(flatten, next_help_heading = "Limits")]
     limits: Limits,
 }
@@ -54,6 +68,7 @@ pub(super) async fn run(mut server: Server) -> Result<()> {
     let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match line.command {
         Some(Command::Models) => return models(&server),
+        Some(Command::Typescript(typescript)) => return typescript.print(&server),
         Some(Command::Serve(serve)) => serve.apply(&mut server)?,
         None => line.serve.apply(&mut server)?,
     }
@@ -129,11 +144,27 @@ impl Serve {
         for origin in self.allow_origin {
             server.origins.allow(origin);
         }
+        server.npm = self.npm.or(server.npm.take());
         server.limits = self.limits;
         match server.limits.faults().as_slice() {
             [] => Ok(()),
             faults => Err(Error::internal(faults.join("; "))),
         }
+    }
+}
+
+impl Typescript {
+    /// On standard output the file; on standard error what is unknown in it.
+    fn print(&self, server: &Server) -> Result<()> {
+        let text = if self.schema { server.schema_module() } else { server.typescript() };
+        std::io::stdout().lock().write_all(text.as_bytes())?;
+        if !self.schema {
+            let mut errors = std::io::stderr().lock();
+            for line in server.registry.typescript().unknown() {
+                writeln!(errors, "{line}")?;
+            }
+        }
+        Ok(())
     }
 }
 

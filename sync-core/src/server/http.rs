@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::{
     server::conn::http1,
@@ -26,16 +27,27 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{Open, Shared, stopped};
+use super::{Open, Shared, stopped, vendor};
 use crate::{connection, protocol::SUBPROTOCOL};
 
 /// The files of the JavaScript client, by the name under `/sync/`.
-const CLIENT: [(&str, &str); 5] = [
-    ("client.js", include_str!("../../client/sync.js")),
+const CLIENT: [(&str, &str); 16] = [
+    ("backbone.js", include_str!("../../client/backbone.js")),
+    ("client.js", include_str!("../../client/client.js")),
+    ("collection.js", include_str!("../../client/collection.js")),
+    ("error.js", include_str!("../../client/error.js")),
     ("line.js", include_str!("../../client/line.js")),
     ("model.js", include_str!("../../client/model.js")),
     ("mutations.js", include_str!("../../client/mutations.js")),
+    ("names.js", include_str!("../../client/names.js")),
+    ("query.js", include_str!("../../client/query.js")),
     ("rows.js", include_str!("../../client/rows.js")),
+    ("session.js", include_str!("../../client/session.js")),
+    ("storage.js", include_str!("../../client/storage.js")),
+    ("sync.js", include_str!("../../client/sync.js")),
+    ("tabs.js", include_str!("../../client/tabs.js")),
+    ("view.js", include_str!("../../client/view.js")),
+    ("where.js", include_str!("../../client/where.js")),
 ];
 
 /// What a socket reads at a time. tungstenite clears all of it before every read: with its own 128 KiB a server that fans out spends most
@@ -46,16 +58,32 @@ const READ_BUFFER: usize = 4 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let vendor = vendor::router(shared.npm.as_deref());
     let mut router = Router::new().route("/sync", get(socket));
     for (name, source) in CLIENT {
         router = router.route(&format!("/sync/{name}"), get(move || async move { script(source) }));
     }
-    router.with_state(shared)
+    let registry = shared.engine.registry();
+    // Made once: it does not change while the server runs.
+    let schema = Bytes::from(registry.schema_module());
+    let types = Bytes::from(registry.typescript().declarations());
+    router
+        .route("/sync/models.js", get(move || async move { script(schema.clone()) }))
+        .route(
+            "/sync/models.d.ts",
+            get(move || async move { file("text/plain; charset=utf-8", types.clone()) }),
+        )
+        .with_state(shared)
+        .merge(vendor)
 }
 
-fn script(source: &'static str) -> impl IntoResponse {
+pub(super) fn script(source: impl IntoResponse) -> impl IntoResponse {
+    file("text/javascript; charset=utf-8", source)
+}
+
+fn file(kind: &'static str, source: impl IntoResponse) -> impl IntoResponse {
     let headers = [
-        (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
+        (header::CONTENT_TYPE, kind),
         // It belongs to this very server: asked for again each time, a page never runs an old one.
         (header::CACHE_CONTROL, "no-cache"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

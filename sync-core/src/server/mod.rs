@@ -4,8 +4,9 @@ mod builder;
 mod cli;
 mod http;
 mod origin;
+mod vendor;
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use axum::Router;
 use tokio::{
@@ -45,6 +46,7 @@ pub struct Server {
     listen: SocketAddr,
     limits: Limits,
     origins: Origins,
+    npm: Option<PathBuf>,
     routes: Router,
 }
 
@@ -55,7 +57,18 @@ impl Server {
         ServerBuilder::new()
     }
 
-    /// Does what the command line says: serves (the default), or prints the models. Returns when the server was stopped by SIGINT or
+    /// The types of the models for TypeScript: what `/sync/models.d.ts` serves and the command `typescript` prints. In a test of your own it
+    /// tells whether a file that is kept with a client is still right.
+    pub fn typescript(&self) -> String {
+        self.registry.typescript().declarations()
+    }
+
+    /// The schema that a client is built for, as a JavaScript module: what `/sync/models.js` serves and `typescript --schema` prints.
+    pub fn schema_module(&self) -> String {
+        self.registry.schema_module()
+    }
+
+    /// Does what the command line says: serves (the default), or prints the models or their types. Returns when the server was stopped by SIGINT or
     /// SIGTERM and everything in flight is done.
     ///
     /// Logs go to standard error; `RUST_LOG` chooses them (`info` by default) unless the program has set up `tracing` itself.
@@ -121,7 +134,8 @@ impl Server {
             }
         });
         let tasks = Tasks { committing, background: [forgetting, looking] };
-        let shared = Shared { engine, stopping, origins: self.origins, connections: watch::channel(0).0 };
+        let connections = watch::channel(0).0;
+        let shared = Shared { engine, stopping, origins: self.origins, npm: self.npm, connections };
         Ok(Running {
             shared: Arc::new(shared),
             tasks: Arc::new(Mutex::new(Some(tasks))),
@@ -156,6 +170,7 @@ struct Shared {
     engine: Arc<Engine>,
     stopping: watch::Sender<bool>,
     origins: Origins,
+    npm: Option<PathBuf>,
     /// How many sockets are open.
     connections: watch::Sender<usize>,
 }
@@ -166,8 +181,8 @@ struct Tasks {
 }
 
 impl Running {
-    /// The routes of the server, to merge into an axum app: the socket at `/sync`, the JavaScript client at `/sync/client.js`, and what
-    /// [`ServerBuilder::routes`] added.
+    /// The routes of the server, to merge into an axum app: the socket at `/sync`, the JavaScript client at `/sync/client.js`, the packages
+    /// of [`ServerBuilder::npm`] under `/sync/vendor/`, and what [`ServerBuilder::routes`] added.
     pub fn router(&self) -> Router {
         self.routes.clone().merge(http::router(self.shared.clone()))
     }

@@ -31,6 +31,23 @@ impl Case {
         })
     }
 
+    /// What serde makes of a variant's name.
+    pub(crate) fn apply_to_variant(self, variant: &str) -> String {
+        match self {
+            Self::Pascal => variant.to_owned(),
+            Self::Lower => variant.to_ascii_lowercase(),
+            Self::Upper => variant.to_ascii_uppercase(),
+            Self::Camel => {
+                let first = variant.chars().next().map_or(0, char::len_utf8);
+                variant[..first].to_ascii_lowercase() + &variant[first..]
+            }
+            Self::Snake => snake(variant),
+            Self::ScreamingSnake => snake(variant).to_ascii_uppercase(),
+            Self::Kebab => snake(variant).replace('_', "-"),
+            Self::ScreamingKebab => snake(variant).to_ascii_uppercase().replace('_', "-"),
+        }
+    }
+
     /// What serde makes of a field's name.
     pub(crate) fn apply(self, field: &str) -> String {
         match self {
@@ -46,6 +63,17 @@ impl Case {
             Self::ScreamingKebab => field.to_ascii_uppercase().replace('_', "-"),
         }
     }
+}
+
+fn snake(variant: &str) -> String {
+    let mut snake = String::with_capacity(variant.len());
+    for (index, letter) in variant.char_indices() {
+        if index > 0 && letter.is_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
 }
 
 fn pascal(field: &str) -> String {
@@ -82,6 +110,19 @@ mod tests {
         ];
         for (case, expected) in cases {
             assert_eq!(case.apply("created_at"), expected, "{case:?}");
+        }
+        let cases = [
+            (Case::Lower, "veryold"),
+            (Case::Upper, "VERYOLD"),
+            (Case::Pascal, "VeryOld"),
+            (Case::Camel, "veryOld"),
+            (Case::Snake, "very_old"),
+            (Case::ScreamingSnake, "VERY_OLD"),
+            (Case::Kebab, "very-old"),
+            (Case::ScreamingKebab, "VERY-OLD"),
+        ];
+        for (case, expected) in cases {
+            assert_eq!(case.apply_to_variant("VeryOld"), expected, "{case:?}");
         }
         assert_eq!(Case::Camel.apply("_a"), "a");
         assert_eq!(Case::Camel.apply("_"), "");

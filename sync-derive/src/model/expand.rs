@@ -6,7 +6,7 @@ use quote::{quote, quote_spanned};
 use super::{
     constants,
     copies::Copies,
-    ir::{Field, Model, Role, signature},
+    ir::{Field, Insert, Model, Role, signature},
 };
 use crate::tokens;
 
@@ -92,7 +92,7 @@ fn allowed() -> TokenStream {
 }
 
 fn implementation(model: &Model, methods: &Methods) -> TokenStream {
-    let Model { runtime, ident, name, .. } = model;
+    let Model { runtime, ident, name, doc, .. } = model;
     let id = model.id();
     let id_type = id.map_or_else(|| quote!(u64), |id| id.ty.clone());
     let id_name = id.map_or("id", |id| id.name.as_str());
@@ -121,11 +121,14 @@ fn implementation(model: &Model, methods: &Methods) -> TokenStream {
     });
     let deserialize = &methods.deserialize;
     quote! {
+        #[allow(unused_imports)]
+        use #runtime::NotSyncType as _;
         #[automatically_derived]
         impl #runtime::SyncedModel for #ident {
             type Id = #id_type;
             const NAME: &'static str = #name;
             const __SCHEMA: &'static #runtime::Schema = &#runtime::Schema {
+                doc: #doc,
                 id: #id_name,
                 fields: &[#(#fields),*],
                 signature: #signature,
@@ -152,7 +155,14 @@ fn implementation(model: &Model, methods: &Methods) -> TokenStream {
 
 fn schema(model: &Model, field: &Field) -> TokenStream {
     let runtime = &model.runtime;
-    let Field { name, indexed, .. } = field;
+    let Field { name, indexed, doc, .. } = field;
+    let ty = field.json.in_schema(&field.ty, runtime);
+    let may_be_left_out = field.serde.skip_if.is_some();
+    let insert = match field.insert {
+        Insert::Optional => quote!(Optional),
+        Insert::UnlessNullable => quote!(UnlessNullable),
+        Insert::Always => quote!(Always),
+    };
     let aliases = &field.serde.aliases;
     let access = match field.role {
         Role::Id | Role::Client | Role::Skipped => quote!(Client),
@@ -165,6 +175,10 @@ fn schema(model: &Model, field: &Field) -> TokenStream {
             aliases: &[#(#aliases),*],
             access: #runtime::Access::#access,
             indexed: #indexed,
+            doc: #doc,
+            ty: #ty,
+            may_be_left_out: #may_be_left_out,
+            insert: #runtime::Presence::#insert,
         }
     }
 }

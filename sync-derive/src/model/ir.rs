@@ -9,8 +9,11 @@ use syn::{
     Visibility, ext::IdentExt as _, spanned::Spanned as _,
 };
 
-use super::{serde_attributes, sync_attributes};
-use crate::{errors::Errors, runtime::Runtime, tokens};
+use super::{
+    field_type::{FieldType, is_option},
+    serde_attributes, sync_attributes,
+};
+use crate::{docs, errors::Errors, runtime::Runtime, tokens};
 
 /// The longest name of a model, so that stores can derive names of tables and indexes from it.
 const NAME_LENGTH: usize = 48;
@@ -20,6 +23,7 @@ pub(crate) struct Model {
     pub(crate) runtime: Runtime,
     pub(crate) ident: Ident,
     pub(crate) name: String,
+    pub(crate) doc: String,
     pub(crate) serde: serde_attributes::ContainerAttributes,
     /// In their order; exactly one is the id.
     pub(crate) fields: Vec<Field>,
@@ -39,7 +43,21 @@ pub(crate) struct Field {
     pub(crate) name: String,
     pub(crate) role: Role,
     pub(crate) indexed: bool,
+    pub(crate) doc: String,
+    /// From where TypeScript knows what it is in JSON.
+    pub(crate) json: FieldType,
+    /// Whether a client may leave it out of a new row.
+    pub(crate) insert: Insert,
     pub(crate) serde: serde_attributes::FieldAttributes,
+}
+
+/// Whether a client that sets a field has to send it in a new row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Insert {
+    Optional,
+    /// serde reads what is missing as null, where that is a value of the type.
+    UnlessNullable,
+    Always,
 }
 
 /// What a field is to clients and to the store.
@@ -76,10 +94,12 @@ impl Model {
             .iter()
             .enumerate()
             .filter_map(|(index, (field, sync))| {
-                Field::of(field, sync, id == Some(index), &this, &serde, errors)
+                Field::of(field, sync, id == Some(index), &this, &serde, &attributes.runtime, errors)
             })
             .collect();
-        let model = Self { runtime: attributes.runtime, ident: input.ident.clone(), name, serde, fields };
+        let doc = docs::of(&input.attrs);
+        let model =
+            Self { runtime: attributes.runtime, ident: input.ident.clone(), name, doc, serde, fields };
         model.check_names(errors);
         model
     }
@@ -122,6 +142,7 @@ impl Field {
         is_id: bool,
         this: &TokenStream,
         container: &serde_attributes::ContainerAttributes,
+        runtime: &Runtime,
         errors: &mut Errors,
     ) -> Option<Self> {
         let ident = field.ident.clone()?;
@@ -132,6 +153,9 @@ impl Field {
             (None, Some(case)) => case.apply(&own_name),
             (None, None) => own_name.clone(),
         };
+        if is_id || sync.index.is_some() {
+            check_operator(&name, serde.rename.as_ref().map_or(ident.span(), syn::LitStr::span), errors);
+        }
         if let (true, Some(span)) = (is_id, serde.unlike_type) {
             errors.at(
                 span,
@@ -158,6 +182,14 @@ impl Field {
             parts: parts(&field.ty).into_iter().map(|part| tokens::without_self(part, this)).collect(),
             role: Role::of(is_id, &ident, sync, &serde, errors),
             indexed: is_id || sync.index.is_some(),
+            doc: docs::of(&field.attrs),
+            json: FieldType::of(sync.ts.clone(), serde.with.as_ref(), runtime),
+            insert: match () {
+                () if serde.has_default || container.has_default => Insert::Optional,
+                () if serde.has_reader => Insert::Always,
+                () if is_option(&field.ty) => Insert::Optional,
+                () => Insert::UnlessNullable,
+            },
             ident,
             name,
             serde,
@@ -195,13 +227,17 @@ impl Role {
         }
         if serde.skip {
             let index = sync.index.map(|span| ("index", span));
-            for (word, span) in access.chain(index) {
+            let ts = sync.ts.as_ref().map(|ts| ("ts", ts.span()));
+            for (word, span) in access.chain(index).chain(ts) {
                 errors.at(
                     span,
                     format!("`{word}` has no meaning for a field that serde skips: remove it, or `skip`"),
                 );
             }
             return Self::Skipped;
+        }
+        if let (Some(ts), Some(_)) = (&sync.ts, sync.server_only) {
+            errors.on(ts, "`ts` has no meaning for a field that clients do not see: remove it");
         }
         match (sync.server_only, sync.read_only) {
             (None, None) => Self::Client,
@@ -214,6 +250,19 @@ impl Role {
                 Self::ServerOnly
             }
         }
+    }
+}
+
+/// Clients name a field in their conditions, beside the words that join conditions.
+fn check_operator(name: &str, span: Span, errors: &mut Errors) {
+    if ["and", "or", "not"].contains(&name) {
+        errors.at(
+            span,
+            format!(
+                "a field that filters may use cannot be called `{name}`, which joins conditions in a client's `where`: \
+                 give it another name with `#[serde(rename = \"...\")]`"
+            ),
+        );
     }
 }
 
@@ -254,15 +303,6 @@ fn parts(ty: &Type) -> Vec<&Type> {
         _ => return Vec::new(),
     };
     inner.into_iter().flat_map(parts).collect()
-}
-
-/// Whether serde reads it as `None` where it is missing.
-fn is_option(ty: &Type) -> bool {
-    match ty {
-        Type::Path(path) => path.path.segments.last().is_some_and(|segment| segment.ident == "Option"),
-        Type::Group(group) => is_option(&group.elem),
-        _ => false,
-    }
 }
 
 /// The place of the field that is marked `#[sync(id)]`, else of the one called `id`.

@@ -1,12 +1,13 @@
 //! `#[derive(SyncedModel)]`: the struct's tokens become a [`Model`], and that becomes code.
 
-mod case;
+pub(crate) mod case;
 mod constants;
 mod copies;
 mod expand;
+pub(crate) mod field_type;
 mod ir;
-mod serde_attributes;
-mod sync_attributes;
+pub(crate) mod serde_attributes;
+pub(crate) mod sync_attributes;
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -69,6 +69,8 @@ pub(crate) struct FieldAttributes {
     pub(crate) serialize_with: Option<ExprPath>,
     /// The function of `skip_serializing_if`.
     pub(crate) skip_if: Option<ExprPath>,
+    /// The text of `with`, or of a half of it.
+    pub(crate) with: Option<LitStr>,
     /// serde asks this and not the type to read the field.
     pub(crate) has_reader: bool,
     /// What makes the JSON differ from the type's own.
@@ -92,6 +94,7 @@ impl FieldAttributes {
                     result.unlike_type = Some(entry.span());
                 }
                 "with" => {
+                    result.with = text(entry);
                     result.serialize_with = path(entry).map(|mut module| {
                         module.path.segments.push(Ident::new("serialize", module.span()).into());
                         module
@@ -100,10 +103,12 @@ impl FieldAttributes {
                     result.unlike_type = Some(entry.span());
                 }
                 "serialize_with" => {
+                    result.with = text(entry);
                     result.serialize_with = path(entry);
                     result.unlike_type = Some(entry.span());
                 }
                 "deserialize_with" => {
+                    result.with = text(entry);
                     result.has_reader = true;
                     result.unlike_type = Some(entry.span());
                 }

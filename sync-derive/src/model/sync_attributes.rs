@@ -1,7 +1,9 @@
 //! `#[sync(...)]` on the struct and on its fields.
 
 use proc_macro2::Span;
-use syn::{Attribute, Ident, Meta, MetaNameValue, Token, punctuated::Punctuated, spanned::Spanned as _};
+use syn::{
+    Attribute, Ident, LitStr, Meta, MetaNameValue, Token, punctuated::Punctuated, spanned::Spanned as _,
+};
 
 use crate::{
     errors::Errors,
@@ -10,7 +12,10 @@ use crate::{
 };
 
 const ON_STRUCT: [&str; 2] = ["name", "crate"];
-const ON_FIELD: [&str; 4] = ["id", "index", "read_only", "server_only"];
+const ON_FIELD: [&str; 5] = ["id", "index", "read_only", "server_only", "ts"];
+/// On a type that is no model.
+const ON_TYPE: [&str; 3] = ["name", "ts", "crate"];
+const ON_PART: [&str; 1] = ["ts"];
 /// What people expect here and serde has.
 const OF_SERDE: [&str; 9] = [
     "alias",
@@ -51,6 +56,46 @@ impl StructAttributes {
     }
 }
 
+/// `#[sync(...)]` on a type that is described to TypeScript.
+#[derive(Default)]
+pub(crate) struct TypeAttributes {
+    /// Its name in TypeScript.
+    pub(crate) name: Option<String>,
+    /// What it is, in TypeScript.
+    pub(crate) ts: Option<LitStr>,
+    pub(crate) runtime: Runtime,
+}
+
+impl TypeAttributes {
+    pub(crate) fn of(attributes: &[Attribute], errors: &mut Errors) -> Self {
+        let mut result = Self::default();
+        for (name, meta) in entries(attributes, "a type", &ON_TYPE, errors) {
+            match name.as_str() {
+                "name" => result.name = type_name(&meta, errors),
+                "ts" => result.ts = typescript(&meta, errors),
+                "crate" => result.runtime = Runtime::from_attribute(&meta, errors),
+                _ => unknown(&meta, &ON_TYPE, errors),
+            }
+        }
+        result
+    }
+}
+
+/// The TypeScript of `#[sync(ts = "...")]` on a field or a variant of such a type.
+pub(crate) fn type_of_part(attributes: &[Attribute], place: &str, errors: &mut Errors) -> Option<LitStr> {
+    let mut result = None;
+    for (name, meta) in entries(attributes, place, &ON_PART, errors) {
+        match name.as_str() {
+            "ts" => result = typescript(&meta, errors),
+            name if ON_FIELD.contains(&name) => {
+                // The struct may be a model as well, whose derive looks at it.
+            }
+            _ => unknown(&meta, &ON_PART, errors),
+        }
+    }
+    result
+}
+
 /// `#[sync(...)]` on a field: where each word stands, if it does.
 #[derive(Default)]
 pub(crate) struct FieldAttributes {
@@ -58,6 +103,8 @@ pub(crate) struct FieldAttributes {
     pub(crate) index: Option<Span>,
     pub(crate) read_only: Option<Span>,
     pub(crate) server_only: Option<Span>,
+    /// What it is, in TypeScript.
+    pub(crate) ts: Option<LitStr>,
 }
 
 impl FieldAttributes {
@@ -69,6 +116,10 @@ impl FieldAttributes {
                 "index" => &mut result.index,
                 "read_only" => &mut result.read_only,
                 "server_only" => &mut result.server_only,
+                "ts" => {
+                    result.ts = typescript(&meta, errors);
+                    continue;
+                }
                 name if ON_STRUCT.contains(&name) => {
                     errors.on(
                         meta.path(),
@@ -148,6 +199,38 @@ fn unknown(meta: &Meta, known: &[&str], errors: &mut Errors) {
             None => format!("unknown attribute `{name}`; known here: {list}"),
         },
     );
+}
+
+/// The value of `ts`.
+fn typescript(meta: &Meta, errors: &mut Errors) -> Option<LitStr> {
+    let text = match meta {
+        Meta::NameValue(value) => string(&value.value).filter(|text| !text.value().trim().is_empty()),
+        _ => None,
+    };
+    if text.is_none() {
+        errors.on(meta, "write what it is in TypeScript as a string: `ts = \"string | null\"`");
+    }
+    text.cloned()
+}
+
+/// The value of `name` on a type.
+fn type_name(meta: &Meta, errors: &mut Errors) -> Option<String> {
+    let is_name = |name: &String| {
+        let mut letters = name.chars();
+        letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+            && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    };
+    let text = match meta {
+        Meta::NameValue(value) => string(&value.value).map(LitStr::value).filter(is_name),
+        _ => None,
+    };
+    if text.is_none() {
+        errors.on(
+            meta,
+            "write the name of the type in TypeScript, ASCII letters, digits and `_`: `name = \"Colour\"`",
+        );
+    }
+    text
 }
 
 fn model_name(attribute: &MetaNameValue, errors: &mut Errors) -> Option<(String, Span)> {

@@ -12,10 +12,10 @@
 )]
 
 use serde::{Deserialize, Serialize};
-use sync_core::{Context, Error, Filter, Query, Result, SyncedModel, sync_handlers};
+use sync_core::{Context, Error, Filter, Query, Result, SyncType, SyncedModel, sync_handlers};
 
 /// A person.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, SyncType)]
 pub struct UserId(
     /// Its number.
     pub u64,
@@ -77,7 +77,7 @@ pub(crate) struct Note {
     private: Secret,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, SyncType)]
 struct Secret;
 
 #[sync_handlers(crud)]

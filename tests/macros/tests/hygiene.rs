@@ -48,6 +48,27 @@ mod shadowed {
         secret: u8,
     }
 
+    #[derive(::serde::Serialize, ::serde::Deserialize, ::sync_core::SyncType)]
+    #[serde(bound = "")]
+    pub(crate) enum Type<'a, const N: usize, T>
+    where
+        T: ::sync_core::SyncedModel,
+    {
+        Types {
+            #[serde(borrow)]
+            text: ::std::borrow::Cow<'a, str>,
+            #[serde(flatten)]
+            model: Within,
+        },
+        #[serde(skip)]
+        Array([T; N]),
+    }
+
+    #[derive(::serde::Serialize, ::serde::Deserialize, ::sync_core::SyncType)]
+    pub(crate) struct Within {
+        types: ::std::vec::Vec<Self>,
+    }
+
     #[::sync_core::sync_handlers]
     impl Model {
         async fn create(_: &::sync_core::Context, draft: Model) -> ::sync_core::Result<Model> {

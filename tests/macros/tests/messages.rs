@@ -8,6 +8,11 @@ fn of_models() {
 }
 
 #[test]
+fn of_types() {
+    trybuild::TestCases::new().compile_fail("tests/ui/types/*.rs");
+}
+
+#[test]
 fn of_handlers() {
     trybuild::TestCases::new().compile_fail("tests/ui/handlers/*.rs");
 }

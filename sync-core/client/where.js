@@ -1,0 +1,158 @@
+/**
+ * Which rows a query has and in which order: the client's side of `where` and `order`, compiled once a query.
+ *
+ * Values of different types are never equal and not comparable; a field that a row does not have is null; null equals
+ * null alone, and is neither less nor greater than anything. `not` and `ne` are plain negations. In an order null comes
+ * first, then false, true, numbers, strings; strings go by code point, as the server's do.
+ * @module
+ */
+
+/** @typedef {{readonly [field: string]: any}} Row */
+/** @typedef {(row: Row) => boolean} Predicate */
+/** @typedef {(a: Row, b: Row) => number} Comparison */
+
+/**
+ * What may be asked of a value: the value itself (equality), or any of these, all of which must hold.
+ * @template V
+ * @typedef {V | {eq?: V, ne?: V, lt?: V, lte?: V, gt?: V, gte?: V, in?: readonly V[], prefix?: string}} Condition
+ */
+
+/**
+ * @template {import("./model.js").ModelTypes} T
+ * @typedef {{[F in T["indexed"]]?: Condition<T["row"][F]>}
+ *   & {and?: readonly Where<T>[], or?: readonly Where<T>[], not?: Where<T>}} Where
+ */
+
+/** @type {Map<string, (operand: any) => (value: any) => boolean>} */
+const OPERATORS = new Map(
+  Object.entries({
+    eq: (operand) => (value) => value === operand,
+    ne: (operand) => (value) => value !== operand,
+    lt: (operand) => (value) => comparable(value, operand) && compare(value, operand) < 0,
+    lte: (operand) => (value) => comparable(value, operand) && compare(value, operand) <= 0,
+    gt: (operand) => (value) => comparable(value, operand) && compare(value, operand) > 0,
+    gte: (operand) => (value) => comparable(value, operand) && compare(value, operand) >= 0,
+    in: (operand) => {
+      const values = new Set(list("in", operand).map(orNull));
+      return (value) => values.has(value);
+    },
+    prefix: (operand) => (value) => typeof value === "string" && value.startsWith(operand),
+  }),
+);
+
+/**
+ * @param {object} [where]
+ * @returns {Predicate}
+ * @throws {TypeError} if it has an operator that there is not
+ */
+export function predicate(where = {}) {
+  const parts = Object.entries(where)
+    .filter(([, condition]) => condition !== undefined)
+    .map(([name, condition]) => {
+      if (name === "not") {
+        const inner = predicate(condition);
+        return (/** @type {Row} */ row) => !inner(row);
+      }
+      if (name === "and" || name === "or") {
+        const inner = list(name, condition).map(predicate);
+        return name === "and" ? all(inner) : (/** @type {Row} */ row) => inner.some((holds) => holds(row));
+      }
+      return field(name, condition);
+    });
+  return all(parts);
+}
+
+/**
+ * @param {string} name
+ * @param {any} condition
+ * @returns {Predicate}
+ */
+function field(name, condition) {
+  const operators = condition !== null && typeof condition === "object" ? Object.entries(condition) : [["eq", condition]];
+  const tests = operators
+    .filter(([, operand]) => operand !== undefined)
+    .map(([operator, operand]) => {
+      const test = OPERATORS.get(operator);
+      if (!test) throw new TypeError(`where: \`${name}\`: no operator \`${operator}\`; there are ${[...OPERATORS.keys()].join(", ")}`);
+      return test(orNull(operand));
+    });
+  return (row) => {
+    const value = valueOf(row, name);
+    return tests.every((test) => test(value));
+  };
+}
+
+/**
+ * Fields in their order of weight, each with a `-` before it where the largest comes first; rows that are equal in all
+ * of them go by their place.
+ * @param {string | readonly string[] | undefined} order
+ * @param {Comparison} place
+ * @returns {Comparison}
+ */
+export function comparison(order, place) {
+  const fields = [order ?? []].flat().map((name) => (name.startsWith("-") ? { name: name.slice(1), sign: -1 } : { name, sign: 1 }));
+  return (a, b) => {
+    for (const { name, sign } of fields) {
+      const order = compare(valueOf(a, name), valueOf(b, name));
+      if (order !== 0) return sign * order;
+    }
+    return place(a, b);
+  };
+}
+
+/**
+ * @param {any} a
+ * @param {any} b
+ * @returns {number} less than, equal to or greater than 0
+ */
+export function compare(a, b) {
+  if (typeof a === "string" && typeof b === "string") return compareText(a, b);
+  if (typeof a === typeof b && typeof a !== "object") return a - b;
+  return rank(a) - rank(b);
+}
+
+/** @param {any} a @param {any} b */
+function comparable(a, b) {
+  return typeof a === typeof b && typeof a !== "object";
+}
+
+/** @param {any} value */
+function rank(value) {
+  return ["boolean", "number", "string"].indexOf(typeof value);
+}
+
+/** By code point; JavaScript's own order is that of UTF-16 units. @param {string} a @param {string} b */
+function compareText(a, b) {
+  const end = Math.min(a.length, b.length);
+  for (let index = 0; index < end; index += 1) {
+    const [x, y] = [a.charCodeAt(index), b.charCodeAt(index)];
+    if (x !== y) return codePointRank(x) - codePointRank(y);
+  }
+  return a.length - b.length;
+}
+
+/** Surrogates stand for what is beyond all other units. @param {number} unit */
+function codePointRank(unit) {
+  return unit < 0xd800 ? unit : unit < 0xe000 ? unit + 0x2000 : unit - 0x800;
+}
+
+/** A row's own field: what outsiders name their fields reaches no prototype. @param {Row} row @param {string} name */
+function valueOf(row, name) {
+  return Object.hasOwn(row, name) ? orNull(row[name]) : null;
+}
+
+/** @param {any} value */
+function orNull(value) {
+  return value === undefined ? null : value;
+}
+
+/** @param {readonly Predicate[]} parts @returns {Predicate} */
+function all(parts) {
+  return (row) => parts.every((holds) => holds(row));
+}
+
+/** @param {string} name @param {any} value @returns {readonly any[]} */
+function list(name, value) {
+  if (Array.isArray(value)) return value;
+  throw new TypeError(`where: \`${name}\` takes a list`);
+}

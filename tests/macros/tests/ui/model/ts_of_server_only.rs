@@ -1,0 +1,11 @@
+use serde::{Deserialize, Serialize};
+use sync_core::SyncedModel;
+
+#[derive(Clone, Serialize, Deserialize, SyncedModel)]
+struct Todo {
+    id: u64,
+    #[sync(server_only, ts = "string")]
+    owner: u64,
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use sync_core::SyncType;
+
+#[derive(SyncType)]
+#[sync(ts)]
+struct Place {
+    street: String,
+}
+
+fn main() {}
