@@ -119,12 +119,30 @@ export class TodoPage {
     }
   }
 
-  /** @param {string} title */
+  /** @param {string | RegExp} title */
   item(title) {
     return this.items.filter({ has: this.page.locator("label", { hasText: title }) });
   }
 
-  /** @param {string} title */
+  /** @param {string | RegExp} title */
+  async toggle(title) {
+    await this.item(title).locator(".toggle").click();
+  }
+
+  /** @param {string | RegExp} title */
+  async remove(title) {
+    await this.item(title).hover();
+    await this.item(title).locator(".destroy").click();
+  }
+
+  /** @param {string | RegExp} title @param {string} other */
+  async rename(title, other) {
+    const edit = await this.startEditing(title);
+    await edit.fill(other);
+    await edit.press("Enter");
+  }
+
+  /** @param {string | RegExp} title */
   async startEditing(title) {
     await this.item(title).locator("label").dblclick();
     return this.page.locator(".editing .edit");
@@ -152,6 +170,6 @@ export class TodoPage {
 
   /** Waits until nothing that was done here is unconfirmed. */
   async saved() {
-    await this.page.locator(".unsent").waitFor({ state: "hidden" });
+    await this.page.locator(".unsaved[hidden]").waitFor({ state: "attached" });
   }
 }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { backoff } from "../../sync-core/client/line.js";
 import { connect } from "../../sync-core/client/sync.js";
-import { client, error, outcome, page, live, settled, welcome } from "./support.js";
+import { client, error, outcome, page, live, settled, welcome, watch } from "./support.js";
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
@@ -186,7 +186,7 @@ test("close: nothing more is sent, what was not is rejected, and the difference 
 test("a confirmed mutation that waits for its rows is done when the client is closed", async () => {
   const c = client();
   c.online();
-  c.todos.subscribe();
+  watch(c.todos);
   const created = outcome(c.todos.create({ title: "milk" }));
   c.socket.receive({ method: "confirm", modelname: "Todo", id: 1, model: { id: 1 }, seq: 1, row_seq: 1 });
   await settled();
@@ -263,7 +263,7 @@ test("it works where there is no crypto.randomUUID, as on an insecure origin", (
 
 test("a status listener may close the client in the middle of a frame", () => {
   const c = client();
-  const subscription = c.todos.subscribe();
+  const subscription = watch(c.todos);
   c.db.onstatus((status) => {
     if (status === "online") c.db.close();
   });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { SyncError } from "../../sync-core/client/sync.js";
-import { change, client, confirm, error, live, outcome, page, settled } from "./support.js";
+import { change, client, confirm, error, live, outcome, page, settled, watch } from "./support.js";
 
 /** What was sent, without what is random. */
 function mutations(socket) {
@@ -69,16 +69,21 @@ test("after a cut only what is after `last` is sent again, with its id, its cid 
   c.online();
   const results = ["a", "b", "c"].map((title) => outcome(c.todos.create({ title })));
   const first = c.socket.take();
-  const { id } = c.todos.subscribe() && c.socket.take()[0];
+  watch(c.todos);
   c.cut();
   results.push(outcome(c.todos.create({ title: "d" })));
   c.online({ last: 2, outcomes: [confirm(1, 5, { id: 10, title: "a" }), error(2, "invalid", { fields: { title: "no" } })] });
-  const again = c.socket.take().filter(({ method }) => method === "create");
+  const sent = c.socket.take();
+  const { id } = sent.find(({ method }) => method === "subscribe");
+  const again = sent.filter(({ method }) => method === "create");
   assert.deepEqual(again.map(({ id }) => id), [3, 4]);
   assert.deepEqual({ ...again[0], ack: 0 }, first[2]);
   await settled();
   assert.deepEqual(results.map(({ state }) => state), ["pending", "rejected", "pending", "pending"], "1 waits for its rows");
   c.socket.receive(page(id, [[{ id: 10, title: "a" }, 5]]), live(id, 5));
+  await settled();
+  assert.equal(results[0].state, "pending", "one of the rows that came could be 3 or 4");
+  c.socket.receive(error(3, "invalid"), error(4, "invalid"));
   await settled();
   assert.deepEqual(results[0].value, { id: 10, title: "a" });
 });
@@ -161,7 +166,7 @@ test("without a subscription a promise settles at once", async () => {
   const c = client();
   c.online();
   const result = outcome(c.todos.create({ title: "a" }));
-  c.db.model("Note").subscribe();
+  watch(c.db.model("Note"));
   c.socket.receive(confirm(1, 1, { id: 1 }));
   await settled();
   assert.equal(result.state, "done");
@@ -172,19 +177,20 @@ test("with one it settles when the rows have reached it, after the listener has 
   c.online();
   const order = [];
   const { subscription } = c.live([], 0, () => order.push("rows"));
+  await settled();
   order.length = 0;
   c.todos.create({ title: "a" }).then((row) => order.push(["done", subscription.rows.get(row.id)]));
   c.socket.receive(change("create", { id: 1, title: "a" }, 1), confirm(1, 1, { id: 1, title: "a" }));
-  assert.deepEqual(order, ["rows"]);
+  assert.deepEqual(order, ["rows"], "one call for the write, its change and its confirm");
   await settled();
   assert.deepEqual(order, ["rows", ["done", { id: 1, title: "a" }]]);
 });
 
 test("confirmed while the rows are behind: it waits for a `live`, a change or `progress` that is as far", async () => {
   for (const reach of [
-    [page("s1", [[{ id: 1 }, 4]]), live("s1", 4)],
-    [live("s1", 3), change("create", { id: 1 }, 4)],
-    [live("s1", 3), { method: "progress", seq: 4 }],
+    [page("s2", [[{ id: 1 }, 4]]), live("s2", 4)],
+    [live("s2", 3), change("create", { id: 1 }, 4)],
+    [live("s2", 3), { method: "progress", seq: 4 }],
   ]) {
     const c = client();
     c.online();
@@ -208,16 +214,17 @@ test("confirmed while the rows are behind: it waits for a `live`, a change or `p
 test("waiting for rows ends when nobody looks at them any more, or the server refuses them", async () => {
   const c = client();
   c.online();
-  const subscription = c.todos.subscribe();
+  const subscription = watch(c.todos);
   const closed = outcome(c.todos.create({ title: "a" }));
   c.socket.receive(confirm(1, 1, { id: 1 }));
   await settled();
   assert.equal(closed.state, "pending");
   subscription.close();
+  c.clock.advance(5_000);
   await settled();
   assert.equal(closed.state, "done");
 
-  c.todos.subscribe();
+  watch(c.todos);
   const refused = outcome(c.todos.create({ title: "b" }));
   c.socket.receive(confirm(2, 2, { id: 2 }));
   await settled();
@@ -405,17 +412,17 @@ test("names and ids that mean something to JavaScript are only names and ids", a
   const c = client();
   c.online();
   const odd = c.db.model("__proto__");
-  const { rows } = odd.subscribe();
+  const watched = watch(odd);
   const { id, modelname } = c.socket.take()[0];
   assert.equal(modelname, "__proto__");
   const row = JSON.parse('{"id": "__proto__", "__proto__": {"polluted": true}, "title": "x"}');
   c.socket.receive(page(id, [[row, 1], [{ id: "constructor" }, 2]]), live(id, 2));
-  assert.deepEqual([...rows.keys()], ["__proto__", "constructor"]);
+  assert.deepEqual([...watched.rows.keys()], ["__proto__", "constructor"]);
   assert.equal({}.polluted, undefined);
-  assert.equal(Object.hasOwn(rows.get("__proto__"), "__proto__"), true);
+  assert.equal(Object.hasOwn(watched.rows.get("__proto__"), "__proto__"), true);
 
   odd.patch(row);
   assert.equal(JSON.stringify(mutations(c.socket)[0].model), JSON.stringify(row));
   c.socket.receive({ method: "delete", modelname: "__proto__", model: { id: "__proto__" }, seq: 3 });
-  assert.deepEqual([...rows.keys()], ["constructor"]);
+  assert.deepEqual([...watched.rows.keys()], ["constructor"]);
 });

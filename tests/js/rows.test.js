@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { change, client, confirm, error, live, outcome, page, settled } from "./support.js";
+import { change, client, confirm, error, live, outcome, page, settled, watch } from "./support.js";
 
 const titles = ({ rows }) => Object.fromEntries([...rows].map(([id, { title }]) => [id, title]));
 const row = (id, title) => ({ id, title });
@@ -10,7 +10,7 @@ function loading() {
   const c = client();
   c.online();
   const calls = [];
-  const subscription = c.todos.subscribe((given) => calls.push([given.status, titles(given)]));
+  const subscription = watch(c.todos, (given) => calls.push([given.status, titles(given)]));
   const [{ id, since }] = c.socket.take();
   assert.equal(since, undefined);
   return { c, id, calls, subscription };
@@ -80,37 +80,43 @@ test("older changes are ignored, and a delete is a version", () => {
   assert.deepEqual(titles(subscription), { 1: "A", 2: "new" });
 });
 
-test("several subscriptions share the rows of a model, and one request", () => {
+test("several queries share the rows of a model, and one request", async () => {
   const c = client();
   c.online();
   const calls = [];
-  const a = c.todos.subscribe(() => calls.push("a"));
-  const b = c.db.model("Todo").subscribe(() => calls.push("b"));
+  const a = watch(c.todos, () => calls.push("a"));
+  const b = watch(c.db.model("Todo"), () => calls.push("b"));
   const asked = c.socket.take();
   assert.equal(asked.length, 1);
   c.socket.receive(page(asked[0].id, [[row(1, "a"), 1]]), live(asked[0].id, 1));
   assert.deepEqual(calls, ["a", "b"]);
-  assert.equal(a.rows, b.rows);
-  const late = c.todos.subscribe(() => calls.push("late"));
+  assert.equal(a.rows.get(1), b.rows.get(1));
+  const late = watch(c.todos, () => calls.push("late"));
   assert.deepEqual([late.status, titles(late)], ["live", { 1: "a" }], "what is there is there at once");
+  await settled();
+  assert.deepEqual(calls.splice(0), ["a", "b", "a", "b", "late"], "and each is called once more when it has begun");
 
   a.close();
   a.close();
   assert.deepEqual(c.socket.take(), []);
   c.socket.receive(change("update", row(1, "A"), 2));
-  assert.deepEqual(calls, ["a", "b", "b", "late"]);
+  assert.deepEqual(calls, ["b", "late"]);
   b.close();
   late.close();
+  c.clock.advance(4_999);
+  assert.deepEqual(c.socket.take(), []);
+  c.clock.advance(1);
   assert.deepEqual(c.socket.take(), [{ method: "unsubscribe", id: asked[0].id }]);
 });
 
 test("what is still under way for a subscription that was closed does not reach the next one", () => {
   const c = client();
   c.online();
-  const first = c.todos.subscribe();
+  const first = watch(c.todos);
   const [{ id: old }] = c.socket.take();
   first.close();
-  const second = c.todos.subscribe();
+  c.clock.advance(5_000);
+  const second = watch(c.todos);
   const { id } = c.socket.take()[1];
   assert.notEqual(id, old);
   c.socket.receive(page(old, [[row(1, "old"), 1]]), live(old, 1));
@@ -123,15 +129,41 @@ test("a listener may close its subscription, and others, while it is called", ()
   const c = client();
   c.online();
   const calls = [];
-  const a = c.todos.subscribe(() => {
+  const a = watch(c.todos, () => {
     calls.push("a");
     a.close();
     b.close();
   });
-  const b = c.todos.subscribe(() => calls.push("b"));
+  const b = watch(c.todos, () => calls.push("b"));
   c.socket.receive(live("s1", 0));
   assert.deepEqual(calls, ["a"]);
+  c.clock.advance(5_000);
   assert.deepEqual(c.socket.take().map(({ method }) => method), ["subscribe", "unsubscribe"]);
+});
+
+test("who comes back soon finds the rows as they are, and nothing was asked", () => {
+  const c = client();
+  c.online();
+  const { subscription } = c.live([row(1, "a")]);
+  subscription.close();
+  c.clock.advance(4_999);
+  c.socket.receive(change("update", row(1, "A"), 2));
+  const again = watch(c.todos);
+  c.clock.advance(60);
+  assert.deepEqual([again.status, titles(again), c.socket.take()], ["live", { 1: "A" }, []]);
+});
+
+test("who comes back later continues from the cursor", () => {
+  const c = client();
+  c.online();
+  const { subscription } = c.live([row(1, "a")]);
+  subscription.close();
+  c.clock.advance(5_000);
+  const again = watch(c.todos);
+  const [, asked] = c.socket.take();
+  assert.deepEqual([again.status, titles(again), asked.since], ["stale", { 1: "a" }, "c1"]);
+  c.socket.receive(live(asked.id, 1));
+  assert.equal(again.status, "live");
 });
 
 test("resume: the rows stay, the cursor is sent, what was missed is applied at `live`", () => {
@@ -144,20 +176,23 @@ test("resume: the rows stay, the cursor is sent, what was missed is applied at `
   c.cut();
   assert.deepEqual(calls, [["stale", { 1: "a", 2: "b", 3: "c" }]]);
   c.online();
-  assert.deepEqual(c.socket.take(), [{ method: "subscribe", id, modelname: "Todo", since: "c2", since_seq: 3 }]);
+  const [{ id: again, ...asked }] = c.socket.take();
+  assert.deepEqual(asked, { method: "subscribe", modelname: "Todo", since: "c2", since_seq: 3 });
+  assert.notEqual(again, id);
   c.socket.receive({
     method: "changes",
-    id,
+    id: again,
     seq: 6,
     changes: [change("create", row(3, "c"), 3), change("create", row(4, "d"), 4), change("delete", { id: 1 }, 5), change("delete", { id: 4 }, 6)],
   });
   assert.equal(calls.length, 1);
-  c.socket.receive(live(id, 6));
+  c.socket.receive(live(again, 6));
   assert.deepEqual(calls.slice(1), [["live", { 2: "b", 3: "c" }]]);
   c.cut();
   c.online();
-  assert.equal(c.socket.take()[0].since, "c6");
-  c.socket.receive(live(id, 6));
+  const [last] = c.socket.take();
+  assert.equal(last.since, "c6");
+  c.socket.receive(live(last.id, 6));
   assert.equal(subscription.status, "live");
 });
 
@@ -167,8 +202,9 @@ test("a cut while loading: what had arrived does not count", () => {
   c.cut();
   assert.equal(subscription.status, "loading");
   c.online();
-  assert.equal(c.socket.take()[0].since, undefined);
-  c.socket.receive(page(id, [[row(2, "b"), 2]]), live(id, 3));
+  const [again] = c.socket.take();
+  assert.equal(again.since, undefined);
+  c.socket.receive(page(again.id, [[row(2, "b"), 2]]), live(again.id, 3));
   assert.deepEqual(titles(subscription), { 2: "b" });
 });
 
@@ -176,10 +212,11 @@ test("reset: the snapshot replaces everything, and what is not in it is gone", (
   const c = client();
   c.online();
   const calls = [];
-  const { subscription, id } = c.live([row(1, "a"), row(2, "b")], 2, (given) => calls.push([given.status, titles(given)]));
+  const { subscription } = c.live([row(1, "a"), row(2, "b")], 2, (given) => calls.push([given.status, titles(given)]));
   const kept = subscription.rows.get(2);
   c.cut();
   c.online();
+  const [{ id }] = c.socket.take();
   calls.length = 0;
   c.socket.receive({ method: "changes", id, seq: 3, changes: [change("create", row(9, "half"), 3)] });
   c.socket.receive({ method: "reset", id, reason: "horizon" });
@@ -218,14 +255,14 @@ test("another epoch: no cursor, the rows stay to be seen, and are replaced whate
   const c = client();
   c.online();
   const calls = [];
-  const { subscription, id } = c.live([row(1, "a"), row(2, "b")], 90, (given) => calls.push([given.status, titles(given)]));
+  const { subscription } = c.live([row(1, "a"), row(2, "b")], 90, (given) => calls.push([given.status, titles(given)]));
   const confirmed = outcome(c.todos.create({ title: "x" }));
-  c.socket.receive({ method: "reset", id, reason: "scope" }, confirm(1, 91, row(3, "x")));
+  c.socket.receive(confirm(1, 91, row(3, "x")));
   c.cut();
   c.online({ epoch: "e2", last: 1 });
-  const [again] = c.socket.take();
-  assert.equal(again.since, undefined);
-  assert.equal(subscription.rows.size, 2);
+  const { id, since } = c.socket.take().find(({ method }) => method === "subscribe");
+  assert.equal(since, undefined);
+  assert.deepEqual([...subscription.rows.keys()], [1, 2, 3]);
   c.socket.receive(page(id, [[row(1, "restored"), 1]]), live(id, 1));
   assert.deepEqual(titles(subscription), { 1: "restored" });
   c.socket.receive(change("create", row(2, "again"), 2));
@@ -240,16 +277,16 @@ test("a subscription that is refused says why; one that is refused for now asks 
   c.clock.advance(699);
   assert.deepEqual(c.socket.take(), []);
   c.clock.advance(1);
-  assert.deepEqual(c.socket.take(), [{ method: "subscribe", id, modelname: "Todo" }]);
+  const [again] = c.socket.take();
+  assert.deepEqual({ ...again, id: "" }, { method: "subscribe", id: "", modelname: "Todo" });
 
   let calls = 0;
-  c.todos.subscribe(() => (calls += 1));
-  c.socket.receive(error(id, "unknown_model", { request: "subscribe" }));
+  watch(c.todos, () => (calls += 1));
+  c.socket.receive(error(again.id, "unknown_model", { request: "subscribe" }));
   assert.deepEqual([subscription.error.code, subscription.status, calls], ["unknown_model", "loading", 1]);
   c.cut();
   c.online();
-  c.socket.take();
-  c.socket.receive(live(id, 1));
+  c.socket.receive(live(c.socket.take()[0].id, 1));
   assert.deepEqual([subscription.error, subscription.status], [undefined, "live"]);
 });
 
@@ -263,8 +300,9 @@ test("closed: the rows stay to be seen, and are stale", () => {
 
 test("subscriptions that were made or closed without a line are asked for, or not, when there is one", () => {
   const c = client();
-  c.todos.subscribe();
-  c.db.model("Note").subscribe().close();
+  watch(c.todos);
+  watch(c.db.model("Note")).close();
+  c.clock.advance(5_000);
   c.online();
   assert.deepEqual(c.socket.take(), [{ method: "subscribe", id: "s1", modelname: "Todo" }]);
 });
@@ -280,13 +318,13 @@ test("a model whose id is another field", async () => {
   const c = client();
   c.online();
   const notes = c.db.model("Note", { id: "key" });
-  const { rows } = notes.subscribe();
+  const watched = watch(notes);
   const [{ id }] = c.socket.take();
   c.socket.receive({ method: "read", id, modelname: "Note", models: [{ key: "a", text: "x" }], seqs: [1], seq: 1, more: false });
   c.socket.receive({ method: "live", id, modelname: "Note", seq: 1, cursor: "c1" });
-  assert.deepEqual([...rows], [["a", { key: "a", text: "x" }]]);
+  assert.deepEqual([...watched.rows], [["a", { key: "a", text: "x" }]]);
   void notes.delete("a");
   assert.deepEqual(c.socket.take().map(({ model }) => model), [{ key: "a" }]);
   c.socket.receive({ method: "delete", modelname: "Note", model: { key: "a" }, seq: 2 });
-  assert.equal(rows.size, 0);
+  assert.equal(watched.rows.size, 0);
 });

@@ -31,7 +31,7 @@ export class Server {
    * @param {object} [options]
    * @param {number} [options.pageSize]
    * @param {(mutation: any) => object | undefined} [options.fail] an error that may be retried, instead of a decision
-   * @param {(change: any) => void} [options.committed]
+   * @param {(change: any, method: string, by?: Connection) => void} [options.committed]
    */
   constructor({ pageSize = 500, fail = () => undefined, committed = () => {} } = {}) {
     this.pageSize = pageSize;
@@ -48,9 +48,11 @@ export class Server {
 
   /**
    * Decides and commits, and puts what follows from it in line for every connection.
+   * @param {{method: string, modelname: string, model: any, cid?: string}} message
+   * @param {Connection} [by]
    * @returns {{seq: number, model: any} | {code: string, message: string, fields?: object}}
    */
-  write({ method, modelname, model, cid }) {
+  write({ method, modelname, model, cid }, by) {
     if (modelname !== "Todo") return { code: "unknown_model", message: "there is no such model" };
     const present = this.rows.get(model.id)?.row;
     if (method !== "create" && !present) return { code: "not_found", message: "there is no such row" };
@@ -65,7 +67,7 @@ export class Server {
     else this.rows.set(row.id, { row, seq: this.seq });
     const change = { method: method === "patch" ? "update" : method, modelname, model: row, seq: this.seq, cid };
     this.log.push(change);
-    this.committed(change);
+    this.committed(change, method, by);
     for (const connection of this.connections) connection.changed(change);
     return { seq: this.seq, model: row };
   }
@@ -81,6 +83,10 @@ export class Server {
     this.seq = this.horizon = 0;
     this.log = [];
     for (const entry of this.rows.values()) entry.seq = this.seq += 1;
+    for (const { outcomes } of this.clients.values()) {
+      // What is already under way says what it said.
+      for (const [id, outcome] of outcomes) if (outcome.seq > this.seq) outcomes.set(id, { ...outcome, seq: this.seq });
+    }
     for (const connection of [...this.connections]) connection.close(1001);
   }
 }
@@ -253,6 +259,16 @@ export class Connection {
     else this.subscriptions.set(id, { id, mode: "catch-up", after: 0, from });
   }
 
+  /** A row with ids for the cids in it; undefined if one is not known. */
+  #resolve(model) {
+    const known = [...this.#client.outcomes.values()].filter(({ method, cid }) => method === "confirm" && cid);
+    const entries = Object.entries(model).map(([name, value]) => {
+      if (value === null || typeof value !== "object") return [name, value];
+      return [name, known.find(({ cid }) => cid === value.$cid)?.model.id];
+    });
+    return entries.some(([, value]) => value === undefined) ? undefined : Object.fromEntries(entries);
+  }
+
   #mutate(message) {
     const { id, method, modelname, cid, model } = message;
     const client = this.#client;
@@ -279,13 +295,14 @@ export class Connection {
       return error({ ...failure, retry: true });
     }
     // On a connection a confirm comes after the changes up to its seq.
-    const result = this.#server.write(message);
+    const resolved = this.#resolve(model);
+    const result = resolved ? this.#server.write({ ...message, model: resolved }, this) : { code: "not_found", message: "no such create" };
     const unsure = this.#server.fail(message) !== undefined;
     for (const subscription of this.subscriptions.values()) if (subscription.mode === "catch-up") this.#step(subscription, Infinity);
     const outcome =
       "code" in result
         ? { method: "error", id, request: method, modelname, cid, retry: false, ...result }
-        : { method: "confirm", channel: `sync:Todo:${cid ?? model.id}`, id, modelname, cid, model: result.model, seq: result.seq, row_seq: result.seq };
+        : { method: "confirm", channel: `sync:Todo:${cid ?? result.model.id}`, id, modelname, cid, model: result.model, seq: result.seq, row_seq: result.seq };
     client.last = id;
     client.outcomes.set(id, outcome);
     if (!unsure) return void this.#line.push(outcome);

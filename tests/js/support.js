@@ -85,6 +85,29 @@ export function welcome(fields) {
   return { method: "welcome", epoch: "e1", last: 0, outcomes: [], limits: LIMITS, heartbeat_ms: 25000, ...fields };
 }
 
+/**
+ * All rows of a model by their id.
+ * @param {import("../../sync-core/client/sync.js").Model<any>} model
+ * @param {(watched: ReturnType<typeof watch>) => void} [listener]
+ */
+export function watch(model, listener) {
+  const query = model.query();
+  const watched = {
+    get rows() {
+      return new Map(query.rows.map((row) => [row[model.idName], row]));
+    },
+    get status() {
+      return query.status;
+    },
+    get error() {
+      return query.error;
+    },
+    close: () => query.close(),
+  };
+  if (listener) query.subscribe(() => listener(watched));
+  return watched;
+}
+
 /** Lets promises settle. */
 export function settled() {
   return new Promise((resolve) => setImmediate(resolve));
@@ -155,7 +178,7 @@ export function client(options) {
     },
     /** A live subscription with these rows, at this seq. */
     live(rows = [], seq = rows.length, listener = undefined) {
-      const subscription = todos.subscribe(listener);
+      const subscription = watch(todos, listener);
       const { id } = this.socket.take().find(({ method }) => method === "subscribe");
       this.socket.receive(page(id, rows.map((row, index) => [row, index + 1])), live(id, seq));
       return { subscription, id };

@@ -1,0 +1,16 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { measure, QUERIES } from "./bench.js";
+
+test("a change costs a small part of what all rows cost, whatever the queries", async (context) => {
+  for (const [name, queries] of Object.entries(QUERIES)) {
+    await measure(1_000, queries, 50);
+    const { snapshot, change, write, told } = await measure(10_000, queries, 200);
+    const figures = [snapshot, change.mean, change.p99, write.mean, write.p99].map((value) => value.toFixed(3));
+    context.diagnostic(`10,000 rows, ${name}: snapshot ${figures[0]} ms of CPU; a change ${figures[1]} (p99 ${figures[2]}); a write ${figures[3]} (p99 ${figures[4]})`);
+    assert.ok(told > 400, "the listeners were told of each");
+    assert.ok(change.mean < snapshot / 20, "a change does not go through all rows");
+    assert.ok(write.mean < snapshot / 20, "nor does a write");
+  }
+});

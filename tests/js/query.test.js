@@ -1,0 +1,273 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { change, client, confirm, error, live, outcome, page, settled } from "./support.js";
+
+const row = (id, title, fields) => ({ id, title, ...fields });
+const titles = (query) => query.rows.map(({ title }) => title);
+
+/** A client whose query is live with these rows. */
+function started(rows = [row(1, "a"), row(2, "b")], options = {}) {
+  const c = client();
+  c.online();
+  const query = c.todos.query(options);
+  const calls = [];
+  query.subscribe(({ rows }, changes) => calls.push([rows.map(({ title }) => title), changes]));
+  const { id } = c.socket.take().find(({ method }) => method === "subscribe");
+  c.socket.receive(page(id, rows.map((row, index) => [row, index + 1])), live(id, rows.length));
+  calls.length = 0;
+  return { ...c, get socket() { return c.socket; }, c, query, calls, id, seq: rows.length };
+}
+
+test("what is written is shown at once, in order, and told once for all that was done together", async () => {
+  const { todos, query, calls } = started();
+  await settled();
+  calls.length = 0;
+  const created = todos.create({ title: "c" });
+  todos.patch({ id: 1, title: "A" });
+  todos.patch({ id: created.row.id, done: true });
+  todos.delete(2);
+  assert.deepEqual(titles(query), ["A", "c"]);
+  assert.equal(query.rows[1].done, true);
+  assert.deepEqual(calls, [], "not yet");
+  await settled();
+  assert.deepEqual(calls.map(([shown]) => shown), [["A", "c"]]);
+  assert.deepEqual(calls[0][1].map(({ key, before, after }) => [key, before?.title, after?.title]), [
+    [created.row.id, undefined, "c"],
+    [1, "a", "A"],
+    [2, "b", undefined],
+  ]);
+});
+
+test("a row that is created can be used at once: it has a name that stays", async () => {
+  const { c, todos, query, calls, seq } = started([]);
+  const creation = todos.create({ title: "a" });
+  const { id: cid } = creation.row;
+  assert.equal(typeof cid, "string");
+  assert.deepEqual(creation.row, { title: "a", id: cid });
+  assert.equal(query.rows[0], creation.row);
+  assert.ok(Object.isFrozen(creation.row));
+  assert.equal(todos.isPending(creation.row), true);
+  assert.equal(todos.key(creation.row), cid);
+
+  const [sent] = c.socket.take();
+  c.socket.receive(change("create", row(7, "a", { done: false }), seq + 1), { ...confirm(1, seq + 1, row(7, "a", { done: false })), cid: sent.cid });
+  assert.deepEqual(await creation, row(7, "a", { done: false }));
+  assert.deepEqual(query.rows, [row(7, "a", { done: false })]);
+  assert.equal(todos.key(query.rows[0]), cid, "the same name");
+  assert.equal(todos.isPending(query.rows[0]), false);
+  for (const [shown] of calls) assert.deepEqual(shown, ["a"], "never gone, never twice");
+  todos.patch({ id: cid, title: "by its old name" });
+  assert.equal(query.rows[0].title, "by its old name");
+  await settled();
+  assert.equal(c.socket.take().at(-1).model.id, 7);
+});
+
+for (const [name, order] of Object.entries({ "the broadcast first": [0, 1], "the confirm first": [1, 0] })) {
+  test(`nothing flickers, ${name}, with a query before and one after`, async () => {
+    const { c, todos, query, seq } = started([row(1, "a")]);
+    const other = todos.query({ where: { title: "c" } });
+    const seen = [];
+    other.subscribe(() => seen.push(titles(other)));
+    await settled();
+    const creation = outcome(todos.create({ title: "c" }));
+    await settled();
+    const [{ cid }] = c.socket.take();
+    const both = [{ ...change("create", row(2, "c"), seq + 1), cid }, { ...confirm(1, seq + 1, row(2, "c")), cid }];
+    for (const index of order) {
+      c.socket.receive(both[index]);
+      assert.deepEqual([titles(query), titles(other)], [["a", "c"], ["c"]]);
+    }
+    await settled();
+    assert.deepEqual(creation.value, row(2, "c"));
+    assert.deepEqual(seen.filter((shown) => shown.length !== 1), [[]], "only before it was created");
+  });
+}
+
+test("a rejection takes exactly its own effect away", async () => {
+  const { c, todos, query, seq } = started();
+  const results = [
+    todos.patch({ id: 1, title: "x", done: true }),
+    todos.patch({ id: 1, note: "kept" }),
+    todos.delete(2),
+    todos.create({ title: "c" }),
+  ].map(outcome);
+  await settled();
+  c.socket.receive(error(1, "invalid", { fields: { title: "no" } }), error(3, "forbidden"));
+  assert.deepEqual(query.rows.map(({ title, note, done }) => [title, note, done]), [["a", "kept", undefined], ["b", undefined, undefined], ["c", undefined, undefined]]);
+  await settled();
+  assert.deepEqual(results.map(({ state }) => state), ["rejected", "pending", "rejected", "pending"]);
+  assert.equal(results[0].error.fields.get("title"), "no");
+  c.socket.receive(error(2, "conflict", { current: row(1, "theirs") }), change("update", row(1, "theirs"), seq + 1), error(4, "invalid"));
+  await settled();
+  assert.deepEqual(results[1].error.current, row(1, "theirs"));
+  assert.deepEqual(query.rows, [row(1, "theirs"), row(2, "b")]);
+});
+
+test("changes by others show beneath what is pending", () => {
+  const { c, todos, query, seq } = started();
+  todos.patch({ id: 1, title: "mine" });
+  c.socket.receive(change("update", row(1, "theirs", { done: true }), seq + 1));
+  assert.deepEqual(query.rows[0], row(1, "mine", { done: true }));
+  c.socket.receive(change("delete", { id: 1 }, seq + 2));
+  assert.deepEqual(titles(query), ["b"], "a patch brings no row back");
+});
+
+test("rows that do not change stay the same objects, and a snapshot is the same until something changes", async () => {
+  const { c, query, seq } = started();
+  const { snapshot } = query;
+  const [a, b] = snapshot.rows;
+  assert.equal(query.snapshot, snapshot);
+  c.socket.receive({ method: "progress", seq });
+  assert.equal(query.snapshot, snapshot);
+  c.socket.receive(change("update", row(2, "B"), seq + 1));
+  assert.notEqual(query.snapshot, snapshot);
+  assert.equal(query.rows[0], a);
+  assert.notEqual(query.rows[1], b);
+  assert.deepEqual(snapshot.rows, [row(1, "a"), row(2, "b")], "what was handed out does not change");
+  assert.throws(() => Object.assign(query.rows[0], { title: "x" }), TypeError);
+  assert.throws(() => /** @type {any} */ (query.rows).push(1), TypeError);
+});
+
+test("where, order and limit hold at every change", () => {
+  const { c, query, seq } = started([row(1, "d", { n: 1 }), row(2, "b", { n: 1 }), row(3, "c", { n: 2 }), row(4, "a", { n: 1 })], {
+    where: { n: 1 },
+    order: "title",
+    limit: 2,
+  });
+  assert.deepEqual(titles(query), ["a", "b"]);
+  c.socket.receive(change("update", row(4, "a", { n: 2 }), seq + 1));
+  assert.deepEqual(titles(query), ["b", "d"], "the next one comes up");
+  c.socket.receive(change("update", row(3, "c", { n: 1 }), seq + 2), change("delete", { id: 2 }, seq + 3));
+  assert.deepEqual(titles(query), ["c", "d"]);
+  c.socket.receive(change("update", row(1, "aa", { n: 1 }), seq + 4));
+  assert.deepEqual(titles(query), ["aa", "c"]);
+});
+
+test("many changes at once are the same as one after the other", () => {
+  const many = Array.from({ length: 300 }, (_, index) => row(index + 1, String(index % 7)));
+  const { c, query, seq } = started(many, { order: ["title"] });
+  const changed = many.map(({ id }) => change("update", row(id, String(id % 5)), seq + id));
+  c.socket.receive(...changed);
+  const expected = changed.map(({ model }) => model).sort((a, b) => a.title.localeCompare(b.title) || a.id - b.id);
+  assert.deepEqual(query.rows, expected);
+});
+
+test("what cannot be asked is told", () => {
+  const { todos, db } = started();
+  assert.throws(() => todos.query({ limit: -1 }), /limit/);
+  assert.throws(() => todos.query({ limit: NaN }), /limit/);
+  assert.throws(() => todos.query({ where: { title: { like: 1 } } }), /like/);
+  assert.throws(() => db.model("Todo", { id: "slug" }), /its id was said to be `id`/);
+});
+
+test("one row: from the rows that are here, else from the server; undefined if there is none", async () => {
+  const { todos, c } = started();
+  assert.deepEqual(await todos.get(1), row(1, "a"));
+  assert.equal(await todos.get(9), undefined);
+  const elsewhere = client();
+  elsewhere.online();
+  const [one, none] = [outcome(elsewhere.todos.get(5)), outcome(elsewhere.todos.get(6))];
+  await settled();
+  const reads = elsewhere.socket.take();
+  assert.deepEqual(reads.map(({ method, model }) => [method, model]), [["read", { id: 5 }], ["read", { id: 6 }]]);
+  const created = elsewhere.todos.create({ title: "new" });
+  elsewhere.todos.patch({ id: 5, title: "mine" });
+  elsewhere.socket.receive({ method: "read", id: reads[0].id, modelname: "Todo", model: row(5, "theirs"), seq: 3 });
+  elsewhere.socket.receive({ method: "error", id: reads[1].id, request: "read", modelname: "Todo", code: "not_found", message: "", retry: false });
+  await settled();
+  assert.deepEqual(one.value, row(5, "mine"), "with what is pending");
+  assert.deepEqual([none.state, none.value], ["done", undefined]);
+  const pending = outcome(elsewhere.todos.get(created.row.id));
+  assert.deepEqual(elsewhere.socket.take().at(-1).model, { id: { $cid: created.row.id } });
+  assert.equal(pending.state, "pending");
+  assert.equal(c.socket.sent.length, 0, "no need to ask");
+});
+
+test("`ifSeq` is that of the row's last change", async () => {
+  const { todos, c, query, seq } = started();
+  assert.deepEqual(query.rows.map((row) => todos.seq(row)), [1, 2]);
+  c.socket.receive(change("update", row(1, "A"), seq + 3));
+  assert.equal(todos.seq(query.rows[0]), seq + 3);
+  todos.patch({ id: 1, title: "x" }, { ifSeq: todos.seq(query.rows[0]) });
+  assert.equal(c.socket.take().at(-1).if_seq, seq + 3);
+});
+
+test("an iterator gives what there is, then the last of what has come, and ends with the query", async () => {
+  const { c, query, seq } = started();
+  const seen = [];
+  const done = (async () => {
+    for await (const { rows } of query) seen.push(rows.map(({ title }) => title).join(""));
+    return "ended";
+  })();
+  await settled();
+  c.socket.receive(change("update", row(1, "x"), seq + 1));
+  c.socket.receive(change("update", row(1, "y"), seq + 2));
+  await settled();
+  c.socket.receive(change("delete", { id: 2 }, seq + 3));
+  await settled();
+  query.close();
+  assert.equal(await done, "ended");
+  assert.deepEqual(seen, ["ab", "yb", "y"]);
+});
+
+test("queries of one model share one subscription, which lingers: coming back needs no asking", async () => {
+  const { c, todos, query, id } = started();
+  const other = todos.query({ where: { title: "a" } });
+  assert.deepEqual(titles(other), ["a"], "at once");
+  query.close();
+  other.close();
+  c.clock.advance(4_000);
+  assert.deepEqual(c.socket.take(), []);
+  const again = todos.query();
+  assert.equal(again.status, "live");
+  again.close();
+  c.clock.advance(10_000);
+  assert.deepEqual(c.socket.take(), [{ method: "unsubscribe", id }]);
+  const later = todos.query();
+  assert.equal(later.status, "stale");
+  assert.deepEqual(titles(later), ["a", "b"], "what was known is shown meanwhile");
+  const [{ since, since_seq }] = c.socket.take();
+  assert.deepEqual([since, since_seq], ["c2", 2]);
+});
+
+test("a query that is left by its last listener rests, and wakes with the next", async () => {
+  const { c, todos } = started();
+  const query = todos.query();
+  const end = query.subscribe(() => {});
+  end();
+  const calls = [];
+  query.subscribe(({ rows }) => calls.push(rows.length));
+  await settled();
+  assert.deepEqual(calls, [2]);
+  c.socket.receive(change("create", row(3, "c"), 3));
+  assert.deepEqual(calls, [2, 3]);
+});
+
+test("rows that came while a create was in the balance are shown at the seq that they are at by then", async () => {
+  const c = client();
+  c.online();
+  const query = c.todos.query();
+  const creation = outcome(c.todos.create({ title: "mine" }));
+  const [{ id }, { cid }] = c.socket.take();
+  c.socket.receive(page(id, [[row(1, "a"), 1], [row(2, "mine"), 2]]), live(id, 2));
+  assert.deepEqual([query.status, titles(query)], ["loading", ["mine"]], "one of these could be it");
+  c.socket.receive(change("create", row(3, "c"), 3));
+  c.socket.receive({ method: "progress", seq: 4 });
+  c.socket.receive({ ...confirm(1, 4, row(2, "mine")), cid });
+  assert.deepEqual([query.status, titles(query)], ["live", ["a", "mine", "c"]]);
+  await settled();
+  assert.equal(creation.state, "done");
+});
+
+test("a row of one's own that another deletes before the confirm has come stays away", async () => {
+  const { c, todos, query, seq } = started([]);
+  const creation = outcome(todos.create({ title: "mine" }));
+  const [{ cid }] = c.socket.take();
+  c.socket.receive({ ...change("create", row(1, "mine"), seq + 1), cid });
+  c.socket.receive(change("delete", { id: 1 }, seq + 2));
+  assert.deepEqual(query.rows, []);
+  c.socket.receive({ ...confirm(1, seq + 1, row(1, "mine")), cid });
+  await settled();
+  assert.deepEqual([query.rows, creation.state], [[], "done"]);
+});

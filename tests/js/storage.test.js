@@ -1,0 +1,259 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Disk } from "./disk.js";
+import { change, client, Clock, confirm, error, live, outcome, page, settled, welcome } from "./support.js";
+
+const row = (id, title) => ({ id, title });
+const titles = (query) => query.rows.map(({ title }) => title);
+
+/** Lets a few transactions be done. */
+async function turns() {
+  for (let turn = 0; turn < 30; turn += 1) await settled();
+}
+
+/** A page of a browser, with its storage open. */
+async function opened(disk, options = {}) {
+  const clock = new Clock();
+  const tab = disk.tab(clock);
+  const c = client({ storage: "indexeddb", ...tab.environment, ...options });
+  await turns();
+  return Object.assign(c, { tab, clock });
+}
+
+/** One that is live with two rows. */
+async function started(disk) {
+  const c = await opened(disk);
+  const query = c.todos.query();
+  c.online();
+  await turns();
+  const { id } = c.socket.take().find(({ method }) => method === "subscribe");
+  c.socket.receive(page(id, [[row(1, "a"), 1], [row(2, "b"), 2]]), live(id, 2));
+  c.clock.advance(1_000);
+  await turns();
+  return Object.assign(c, { query });
+}
+
+/** The mutations among what was sent. */
+const mutations = (c) => c.socket.take().filter(({ method }) => ["create", "update", "patch", "delete"].includes(method));
+
+test("the next page shows the rows and what is pending before it has a line, and continues from the cursor", async () => {
+  const disk = new Disk();
+  const first = await started(disk);
+  assert.equal(first.db.storage, "indexeddb");
+  outcome(first.todos.patch({ id: 1, title: "A" }));
+  outcome(first.todos.create({ title: "c" }));
+  outcome(first.todos.delete(2));
+  await turns();
+  const { client: name } = JSON.parse(JSON.stringify((await disk.read("slots"))[0][1]));
+  first.tab.crash(true);
+
+  const next = await opened(disk);
+  const query = next.todos.query();
+  await turns();
+  assert.deepEqual([query.status, titles(query), next.db.pending], ["stale", ["A", "c"], 3]);
+  assert.equal(next.todos.isPending(query.rows[0]), true);
+  assert.equal(next.online().client, name);
+  await turns();
+  const sent = next.socket.take();
+  const { since, since_seq } = sent.find(({ method }) => method === "subscribe");
+  assert.deepEqual([since, since_seq], ["c2", 2]);
+  assert.deepEqual(sent.filter(({ id }) => typeof id === "number").map(({ id, method }) => [id, method]), [[1, "patch"], [2, "create"], [3, "delete"]]);
+});
+
+test("nothing is sent before it is kept, and what is kept was not lost by a crash in between", async () => {
+  const disk = new Disk();
+  const c = await started(disk);
+  outcome(c.todos.create({ title: "c" }));
+  assert.deepEqual(mutations(c), []);
+  c.tab.crash(false);
+  await turns();
+  const next = await started(disk);
+  outcome(next.todos.create({ title: "d" }));
+  await turns();
+  assert.deepEqual(mutations(next).map(({ id, model }) => [id, model.title]), [[1, "d"]]);
+});
+
+test("an outcome is acknowledged once it is kept", async () => {
+  const disk = new Disk();
+  const c = await started(disk);
+  outcome(c.todos.create({ title: "c" }));
+  await turns();
+  const [{ cid }] = mutations(c);
+  c.socket.receive({ ...change("create", row(3, "c"), 3), cid }, { ...confirm(1, 3, row(3, "c")), cid });
+  c.tab.crash(false);
+  const next = await opened(disk);
+  const query = next.todos.query();
+  await turns();
+  assert.deepEqual(titles(query), ["a", "b", "c"]);
+  assert.equal(next.online({ last: 1, outcomes: [{ ...confirm(1, 3, row(3, "c")), cid }] }).ack, 0, "it asks again");
+  await turns();
+  assert.deepEqual(mutations(next), []);
+});
+
+test("what an earlier page did and the server refuses is told to the present one", async () => {
+  const disk = new Disk();
+  const first = await started(disk);
+  outcome(first.todos.patch({ id: 1, title: "" }));
+  await turns();
+  first.tab.crash(true);
+  const next = await opened(disk);
+  const query = next.todos.query();
+  const rejections = [];
+  next.db.onrejected(({ model, error }) => rejections.push([model, error.code]));
+  next.online();
+  await turns();
+  assert.deepEqual(titles(query), ["", "b"]);
+  next.socket.receive(error(1, "invalid"));
+  assert.deepEqual([rejections, titles(query)], [[[{ id: 1, title: "" }, "invalid"]], ["a", "b"]]);
+});
+
+test("edits of a row that was created here find it after a reload, whether it had its id by then or not", async () => {
+  const disk = new Disk();
+  const first = await started(disk);
+  const settledRow = first.todos.create({ title: "c" });
+  await turns();
+  const [{ cid }] = mutations(first);
+  first.socket.receive({ ...change("create", row(3, "c"), 3), cid }, { ...confirm(1, 3, row(3, "c")), cid });
+  first.clock.advance(1_000);
+  await turns();
+  first.socket.cut();
+  outcome(first.todos.patch({ id: settledRow.row.id, title: "C" }));
+  const { row: fresh } = first.todos.create({ title: "d" });
+  outcome(first.todos.patch({ id: fresh.id, title: "D" }));
+  await turns();
+  first.tab.crash(true);
+
+  const next = await opened(disk);
+  const query = next.todos.query();
+  await turns();
+  assert.deepEqual(titles(query), ["a", "b", "C", "D"]);
+  next.online({ last: 1 });
+  await turns();
+  assert.deepEqual(mutations(next).map(({ id, model }) => [id, model.id]), [[2, 3], [3, undefined], [4, { $cid: fresh.id }]]);
+});
+
+test("two pages are two clients, each with its own queue, over the same rows", async () => {
+  const disk = new Disk();
+  const [a, b] = [await started(disk), await opened(disk)];
+  const query = b.todos.query();
+  await turns();
+  assert.deepEqual(titles(query), ["a", "b"]);
+  const names = (await disk.read("slots")).map(([, { client }]) => client);
+  assert.equal(new Set(names).size, 2);
+  outcome(a.todos.create({ title: "of a" }));
+  await turns();
+  assert.deepEqual([a.db.pending, b.db.pending, titles(query)], [1, 0, ["a", "b"]]);
+});
+
+test("what a closed page has never sent, another one sends as its own, after a while", async () => {
+  const disk = new Disk();
+  const [a, b] = [await opened(disk), await started(disk)];
+  outcome(a.todos.create({ title: "left" }));
+  outcome(a.todos.patch({ id: 1, title: "A" }));
+  await turns();
+  a.tab.crash(true);
+  await turns();
+  assert.deepEqual([b.db.pending, mutations(b)], [0, []], "a page that is loaded again would want it back");
+  b.clock.advance(2_000);
+  await turns();
+  assert.deepEqual(titles(b.query), ["A", "b", "left"]);
+  assert.deepEqual(mutations(b).map(({ id, method }) => [id, method]), [[1, "create"], [2, "patch"]]);
+  assert.equal((await disk.read("slots")).length, 1);
+});
+
+test("what a closed page has sent, another one finishes in its name, on a second line", async () => {
+  const disk = new Disk();
+  const [a, b] = [await started(disk), await started(disk)];
+  outcome(a.todos.create({ title: "sent" }));
+  await turns();
+  const [{ cid }] = mutations(a);
+  const { client: name } = (await disk.read("slots")).map(([, slot]) => slot).find(({ last }) => last === 1);
+  outcome(a.todos.create({ title: "" }));
+  await turns();
+  a.tab.crash(true);
+  const rejections = [];
+  b.db.onrejected(({ model, error }) => rejections.push([model.title, error.code]));
+  await turns();
+  b.clock.advance(2_000);
+  await turns();
+  assert.equal(b.sockets.length, 2);
+  b.socket.open();
+  assert.equal(b.socket.take()[0].client, name);
+  b.socket.receive(welcome({ last: 1, outcomes: [{ ...confirm(1, 3, row(3, "sent")), cid }] }));
+  await turns();
+  const [{ id }] = mutations(b);
+  assert.equal(id, 2, "and what it had not sent yet");
+  b.socket.receive(error(2, "invalid"));
+  await turns();
+  b.clock.advance(2_000);
+  await turns();
+  assert.deepEqual(rejections, [["", "invalid"]]);
+  assert.equal(b.socket.closed, true);
+  assert.deepEqual(await disk.read("mutations"), []);
+  assert.equal((await disk.read("slots")).length, 1);
+});
+
+test("a page takes the slot that is free, and the hello of the page before cannot throw it out", async () => {
+  const disk = new Disk();
+  const first = await started(disk);
+  first.tab.crash(true);
+  const next = await opened(disk);
+  next.online();
+  next.socket.cut(4000);
+  assert.equal(next.db.status, "offline", "that was the old page's hello, which came late");
+});
+
+test("closed for good, the page leaves its queue to the next", async () => {
+  const disk = new Disk();
+  const first = await opened(disk);
+  const result = outcome(first.todos.create({ title: "left" }));
+  await turns();
+  first.db.close();
+  await turns();
+  assert.equal(result.error.code, "closed");
+  const next = await opened(disk);
+  assert.equal(next.db.pending, 1);
+});
+
+test("users with names of their own have storages of their own", async () => {
+  const disk = new Disk();
+  const alice = await opened(disk, { storage: "indexeddb:alice" });
+  outcome(alice.todos.create({ title: "of alice" }));
+  await turns();
+  alice.tab.crash(true);
+  const bob = await opened(disk, { storage: "indexeddb:bob" });
+  assert.equal(bob.db.pending, 0);
+  const again = await opened(disk, { storage: "indexeddb:alice" });
+  assert.equal(again.db.pending, 1);
+});
+
+test("where nothing can be stored it is said, and all goes on in memory", async (context) => {
+  const warnings = context.mock.method(console, "warn", () => {});
+  for (const missing of ["indexedDB", "locks"]) {
+    const c = await opened(new Disk(), { [missing]: undefined });
+    assert.equal(c.db.storage, "memory");
+    c.online();
+    outcome(c.todos.create({ title: "a" }));
+    await turns();
+    assert.equal(mutations(c).length, 1);
+  }
+  assert.deepEqual(warnings.mock.calls.map(({ arguments: [, error] }) => error.message), [
+    "there is no IndexedDB here",
+    "there are no Web Locks here: the page must be served over https, or from this machine",
+  ]);
+});
+
+test("a storage that fails on the way is said once, and what is written is sent all the same", async (context) => {
+  const warnings = context.mock.method(console, "warn", () => {});
+  const disk = new Disk();
+  const c = await started(disk);
+  c.tab.isFull = true;
+  for (const title of ["c", "d"]) {
+    outcome(c.todos.create({ title }));
+    await turns();
+  }
+  assert.deepEqual(mutations(c).map(({ model }) => model.title), ["c", "d"]);
+  assert.equal(warnings.mock.callCount(), 1);
+  assert.equal(c.db.storage, "memory");
+});

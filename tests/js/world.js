@@ -1,0 +1,434 @@
+/**
+ * Clients, a server and a bad network, in any order that a seed gives.
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
+
+import { connect } from "../../sync-core/client/sync.js";
+import { Disk } from "./disk.js";
+import { Server } from "./server.js";
+import { chance, Clock, settled } from "./support.js";
+
+/** One socket between a client and the server, with what is under way in both directions. */
+class Wire {
+  onopen = (_event) => {};
+  onmessage = (_event) => {};
+  onclose = (_event) => {};
+  state = "connecting";
+  /** Neither end hears the other any more, and neither knows. */
+  silent = false;
+  up = [];
+  down = [];
+  /** @type {import("./server.js").Connection | undefined} */
+  connection;
+
+  /** @param {World} world @param {Person} owner @param {import("./disk.js").Tab} [tab] */
+  constructor(world, owner, tab) {
+    this.world = world;
+    this.owner = owner;
+    this.tab = tab;
+    if (tab?.isDead) this.state = "closed";
+    else world.wires.push(this);
+  }
+
+  send(frame) {
+    if (!this.silent && !this.tab?.isDead) this.up.push(frame);
+  }
+
+  /** By the client. The server learns of it when the line is quiet, or when it is replaced. */
+  close() {
+    this.state = "closed";
+    this.down.length = 0;
+  }
+
+  open() {
+    this.state = "open";
+    this.connection = this.world.server.connect({
+      send: (messages) => {
+        if (!this.silent && this.state === "open") this.down.push(messages);
+      },
+      close: (code) => {
+        if (!this.silent && this.state === "open") this.down.push(code);
+      },
+    });
+    this.onopen({});
+  }
+
+  deliverUp() {
+    const frame = this.up.shift();
+    if (frame !== undefined) this.connection?.receive(frame);
+  }
+
+  deliverDown() {
+    const frame = this.down.shift();
+    if (typeof frame === "number") {
+      this.state = "closed";
+      this.onclose({ code: frame });
+    } else if (frame !== undefined) {
+      if (frame[0].method === "welcome") this.owner.epoch = this.world.server.epoch;
+      this.onmessage({ data: JSON.stringify(frame.length === 1 ? frame[0] : frame) });
+    }
+  }
+
+  /** Its page is gone. What it has sent may still arrive. */
+  abandon() {
+    this.onopen = this.onmessage = this.onclose = () => {};
+    this.close();
+  }
+
+  /** Both ends are told; what was under way is lost. */
+  cut() {
+    this.up.length = this.down.length = 0;
+    this.connection?.close();
+    if (this.state === "closed") return;
+    this.state = "closed";
+    this.onclose({ code: 1006 });
+  }
+}
+
+export class World {
+  clock = new Clock();
+  /** @type {Wire[]} */
+  wires = [];
+  /** What the server's rows were at each seq of each epoch, by key. @type {Map<string, Map<any, any>>} */
+  history = new Map();
+  /** What each row was created under. @type {Map<number, string>} */
+  cids = new Map();
+  /** How often each title was written. @type {Map<string, number>} */
+  written = new Map();
+  faults = true;
+
+  /**
+   * @param {number} seed
+   * @param {{forgetful?: boolean, stored?: boolean, shared?: boolean}} options `forgetful`: clients and epochs are forgotten too; `stored`: pages
+   *   crash, and others go on from what they have kept; `shared`: those others may be pages that were there already
+   */
+  constructor(seed, { forgetful = false, stored = false, shared = false }) {
+    this.chance = chance(seed);
+    this.forgetful = forgetful;
+    this.stored = stored;
+    this.shared = shared;
+    const { below } = this.chance;
+    this.server = new Server({
+      pageSize: 1 + below(3),
+      fail: () => {
+        if (!this.faults || below(12) > 0) return undefined;
+        return this.chance.pick([
+          { code: "unavailable", message: "" },
+          { code: "limit", message: "", limit: "in_flight", retry_after_ms: below(300) },
+        ]);
+      },
+      committed: ({ model, cid, seq }, method, by) => {
+        if (cid) this.cids.set(model.id, cid);
+        if (method !== "delete") this.written.set(model.title, (this.written.get(model.title) ?? 0) + 1);
+        const owner = this.wires.find(({ connection }) => connection && connection === by)?.owner;
+        if (owner) this.committed(owner, method, this.key(model.id), model.title, { epoch: this.server.epoch, seq });
+        this.remember();
+      },
+    });
+    this.remember();
+    /** @type {Person[]} */
+    this.people = [];
+    for (const index of [0, 1, 2]) this.people.push(new Person(this, index));
+  }
+
+  /**
+   * A write of someone is committed.
+   * @param {Person} owner of the connection, at least
+   */
+  committed(owner, method, key, title, commit) {
+    const isIt = (write) => !write.commit && write.method === method && write.key === key && (method === "delete" || write.title === title);
+    const write = owner.together.flatMap(({ writes }) => writes).find(isIt);
+    assert.ok(write, `a ${method} that nobody asked for, or that was done twice`);
+    if (process.env.DBG) console.log("COMMIT", owner.index, method, title, write.outcome);
+    assert.notEqual(write.outcome, "lost", "what was sent is kept");
+    write.commit = commit;
+  }
+
+  /** What a row is called whether it has its id or not. */
+  key(id) {
+    return this.cids.get(id) ?? id;
+  }
+
+  /** A row without what depends on how far its ids are known. */
+  plain({ id, parent, ...row }) {
+    return { ...row, parent: this.key(parent) };
+  }
+
+  remember() {
+    const { epoch, seq, rows } = this.server;
+    this.history.set(`${epoch}:${seq}`, new Map([...rows].map(([id, { row }]) => [this.key(id), this.plain(row)])));
+  }
+
+  /** @returns {Promise<void> | void} */
+  act() {
+    const { pick, below } = this.chance;
+    const wire = pick(this.wires.filter(({ state, up }) => state !== "closed" || up.length > 0));
+    const person = pick(this.people);
+    const dice = below(100);
+    if (person.isGone) {
+      if (dice < 8) person.start();
+    } else if (dice < 22) person.write();
+    else if (dice < 42) wire?.state === "connecting" ? wire.open() : wire?.deliverUp();
+    else if (dice < 65) wire?.deliverDown();
+    else if (dice < 78) wire?.connection?.step(1 + below(4));
+    else if (dice < 84) this.clock.advance(below(2000));
+    else if (dice < 87) this.otherWriter();
+    else if (dice < 89) wire?.connection?.lag();
+    else if (dice < 91) wire?.connection?.progress();
+    else if (dice < 94) wire?.cut();
+    else if (dice < 95 && wire) wire.silent = true;
+    else if (dice < 96) this.clock.advance(20_000);
+    else if (dice < 97) person.look();
+    else if (dice < 98) return this.stored ? person.crash() : person.look();
+    else if (dice < 99) this.server.horizon = Math.max(this.server.horizon, this.server.seq - below(6));
+    else if (this.forgetful) this.forget();
+  }
+
+  /** Someone who is not connected. */
+  otherWriter() {
+    const { pick } = this.chance;
+    const id = pick([...this.server.rows.keys(), undefined]);
+    const title = `other ${this.server.epoch}:${String(this.server.seq).padStart(5, "0")}`;
+    if (id === undefined) this.server.write({ method: "create", modelname: "Todo", model: { title }, cid: undefined });
+    else if (this.chance.below(2)) this.server.write({ method: "delete", modelname: "Todo", model: { id }, cid: undefined });
+    else this.server.write({ method: "patch", modelname: "Todo", model: { id, title }, cid: undefined });
+    this.server.flush();
+  }
+
+  forget() {
+    if (this.chance.below(2)) {
+      const [uuid, client] = this.chance.pick([...this.server.clients, [undefined, undefined]]);
+      client?.connection?.close(1001);
+      if (uuid) this.server.clients.delete(uuid);
+    } else {
+      this.server.renew();
+      this.remember();
+    }
+  }
+
+  /** No more faults: everything that is under way arrives. */
+  async calm() {
+    this.faults = false;
+    // Of those who share a storage one is enough.
+    for (const person of this.people) if (person.together.every(({ isGone }) => isGone)) person.start();
+    for (const wire of this.wires) if (wire.silent) wire.cut();
+    for (let round = 0; round < 400; round += 1) {
+      for (const wire of [...this.wires]) {
+        if (wire.state === "connecting") wire.open();
+        while (wire.up.length > 0) wire.deliverUp();
+        if (wire.state === "closed") wire.connection?.close();
+        if (wire.state === "open") wire.connection?.step();
+        while (wire.down.length > 0) wire.deliverDown();
+      }
+      this.clock.advance(500);
+      if (round % 40 === 0) for (const wire of this.wires) if (wire.state === "open") wire.connection?.progress();
+      // A transaction takes a few turns.
+      for (let turn = 0; turn < (this.stored ? 8 : 1); turn += 1) await settled();
+      const isUnderWay = this.wires.some(({ up, down }) => up.length > 0 || down.length > 0);
+      if (round > 45 && !isUnderWay && this.people.every((person) => person.isGone || person.quiet) && (await this.#isAllDone())) return;
+    }
+    assert.fail(`not quiet in 200 s: ${JSON.stringify(this.people.map(({ db, query }) => [db.pending, db.status, query.status]))}`);
+  }
+
+  /** Whether nothing is left to be sent by another page than the one that it was done on. */
+  async #isAllDone() {
+    for (const { disk } of this.people) if (disk && (await disk.read("mutations")).length > 0) return false;
+    return true;
+  }
+}
+
+export class Person {
+  /** Of the last welcome. */
+  epoch = 0;
+  /** The last moment that was shown. */
+  shown = { epoch: 0, seq: 0 };
+  /** Of rows whose creation was forgotten: what was written to them meanwhile never finds them, even if they exist. @type {Set<any>} */
+  lostNames = new Set();
+  /**
+   * @type {{title: string, method: string, key: any, via: any, fields: object, outcome: string, teller: any, commit?: {epoch: number, seq: number}}[]}
+   */
+  writes = [];
+  /** @type {import("../../sync-core/client/sync.js").Query<any>} */
+  query;
+
+  constructor(world, index) {
+    this.world = world;
+    this.index = index;
+    if (world.stored) this.disk = (world.shared && world.people[0]?.disk) || new Disk();
+    this.start();
+  }
+
+  /** Those who share a storage. */
+  get together() {
+    return this.world.people.filter((other) => other === this || (this.disk && other.disk === this.disk));
+  }
+
+  /** Opens a page. */
+  start() {
+    this.isGone = false;
+    const { world } = this;
+    const person = this;
+    const tab = (this.tab = this.disk?.tab(world.clock));
+    class Socket extends Wire {
+      constructor() {
+        super(world, person, tab);
+      }
+    }
+    const { setTimeout, clearTimeout } = world.clock;
+    const { random } = world.chance;
+    const WebSocket = /** @type {any} */ (Socket);
+    const environment = tab ? { storage: /** @type {const} */ ("indexeddb"), ...tab.environment } : { setTimeout, clearTimeout };
+    this.db = connect({ url: "http://example.test/sync", WebSocket, random, ...environment });
+    // Told before the listeners of the rows: from then on it is not to be seen.
+    this.db.onrejected(({ method, model, error }) => {
+      const isIt = (write) => write.outcome === "pending" && write.method === method && (method === "delete" || write.title === model.title);
+      const writes = this.together.flatMap(({ writes }) => writes);
+      const write = writes.find((write) => isIt(write) && (method === "create" || write.key === world.key(model.id)));
+      assert.ok(write, "what is rejected was written, and ends once");
+      if (error.code === "not_found" && !world.forgetful) {
+        const { parent } = /** @type {any} */ (write.fields);
+        const isNamed = parent === undefined || [...world.cids.values()].includes(parent) || !writes.some(({ key }) => key === parent);
+        const isThere = method === "create" || [...world.server.rows.keys()].some((id) => world.key(id) === write.key);
+        assert.ok(!isThere || !isNamed, `${method} ${write.title}: there is such a row`);
+      }
+      write.outcome = error.code;
+      write.teller = tab;
+      if (method === "create" && error.code === "unknown") this.lostNames.add(write.key);
+    });
+    this.todos = this.db.model("Todo");
+    this.look();
+  }
+
+  /** The page is gone, and the next one opened. */
+  async crash() {
+    const { world, tab, disk } = this;
+    if (!tab || !disk) return;
+    tab.crash(world.chance.below(2) === 0);
+    for (const wire of world.wires) if (wire.tab === tab) wire.abandon();
+    for (let turn = 0; turn < 20; turn += 1) await settled();
+    const kept = (await disk.read("mutations")).map(([, content]) => content);
+    // Only what was done at the very last may be lost, and nothing that was sent.
+    let wasLost = false;
+    const isKept = (write) =>
+      kept.some(({ method, key, model }) => method === write.method && world.key(key) === write.key && (method === "delete" || model.title === write.title));
+    // The page may have heard of it, and have had no time to note it: the next one hears of it again.
+    for (const write of this.together.flatMap(({ writes }) => writes)) if (write.teller === tab && isKept(write)) write.outcome = "pending";
+    for (const write of this.writes) {
+      if (write.outcome !== "pending") continue;
+      if (isKept(write) || write.commit) assert.ok(!wasLost, `${write.title} is kept, but what was before it is not`);
+      else { [wasLost, write.outcome] = [true, "lost"]; if (process.env.DBG) console.log("LOST", this.index, JSON.stringify(write)); }
+    }
+    this.shown = { epoch: 0, seq: 0 };
+    if (world.shared) this.isGone = true;
+    else this.start();
+  }
+
+  get quiet() {
+    return this.db.pending === 0 && this.db.status === "online" && this.query.status === "live";
+  }
+
+  /** Opens the query, or closes it and opens another. */
+  look() {
+    const { below } = this.world.chance;
+    const old = this.query;
+    if (below(2)) old?.close();
+    const { tab } = this;
+    this.query = this.todos.query();
+    this.query.subscribe(() => tab?.isDead || this.tried(() => this.see()));
+    old?.close();
+    this.few?.close();
+    this.few = this.todos.query({ where: { title: { gte: "1" }, not: { completed: true } }, order: ["-title"], limit: 3 });
+    this.few.subscribe(() => tab?.isDead || this.tried(() => this.seeFew()));
+  }
+
+  isGone = false;
+
+  /** What is wrong in a listener is told by the run. */
+  tried(look) {
+    try {
+      look();
+    } catch (error) {
+      this.world.fault ??= error;
+    }
+  }
+
+  see() {
+    const { rows, status } = this.query;
+    if (status === "loading") return;
+    const { history } = this.world;
+    const now = new Map(rows.map((row) => [this.world.key(row.id), this.world.plain(row)]));
+    assert.equal(now.size, rows.length, "no row twice");
+    // What another page has left may or may not be shown here.
+    if (this.world.shared) return;
+    for (const row of rows) if (typeof row.id === "string") assert.ok(this.todos.isPending(row), "a row without an id is pending");
+    for (const [at, then] of history) {
+      const [epoch, seq] = at.split(":").map(Number);
+      const isLater = epoch === this.shown.epoch ? seq >= this.shown.seq : epoch > this.shown.epoch && epoch <= this.epoch;
+      if (!isLater || !isDeepStrictEqual(this.replay(then, epoch, seq), now)) continue;
+      this.shown = { epoch, seq };
+      return;
+    }
+    assert.fail(`shows what never was, or was before ${JSON.stringify(this.shown)}: ${JSON.stringify([...now])}`);
+  }
+
+  /** A narrower query shows at any time what it should of the same rows. */
+  seeFew() {
+    if (this.few.status === "loading") return;
+    const expected = this.query.rows.filter(({ title, completed }) => title >= "1" && !completed);
+    expected.sort((a, b) => (a.title < b.title ? 1 : a.title > b.title ? -1 : 0));
+    assert.deepEqual(this.few.rows.map(({ title }) => title), expected.slice(0, 3).map(({ title }) => title));
+  }
+
+  /** The server's rows at a moment with those writes on top that are neither in them nor rejected. */
+  replay(then, epoch, seq) {
+    const rows = new Map(then);
+    for (const { method, key, via, fields, outcome, commit } of this.writes) {
+      if (outcome !== "pending" && outcome !== "done") continue;
+      if (this.lostNames.has(via)) continue;
+      if (commit && (commit.epoch < epoch || (commit.epoch === epoch && commit.seq <= seq))) continue;
+      if (method === "delete") rows.delete(key);
+      else if (method === "create") rows.set(key, fields);
+      else if (rows.has(key)) rows.set(key, { ...rows.get(key), ...fields });
+    }
+    return rows;
+  }
+
+  write() {
+    const { pick, below } = this.world.chance;
+    const row = pick([...this.query.rows, undefined, undefined]);
+    const parent = below(4) ? undefined : pick([undefined, ...this.query.rows])?.id;
+    const title = below(10) ? `${this.index}/${String(this.writes.length).padStart(4, "0")}` : " ".repeat(3 * this.writes.length + this.index);
+    // Of two deletions of one row nobody could say which it was that was committed.
+    const isDeleted = this.together.flatMap(({ writes }) => writes).some((write) => write.method === "delete" && write.key === this.world.key(row?.id));
+    const method = row === undefined ? "create" : pick(["update", "patch", "patch", isDeleted ? "patch" : "delete"]);
+    const write = { title, method, key: row && this.world.key(row.id), via: row?.id, fields: {}, outcome: "pending", commit: undefined, teller: undefined };
+    this.writes.push(write);
+    const sent = method === "update" ? { title, completed: true } : parent === undefined ? { title } : { title, parent };
+    write.fields = { ...sent, ...(parent !== undefined && "parent" in sent ? { parent: this.world.key(parent) } : {}) };
+    const id = row?.id;
+    const promise =
+      method === "create" ? this.todos.create(sent)
+      : method === "delete" ? this.todos.delete(id)
+      : method === "patch" ? this.todos.patch({ id, ...sent })
+      : this.todos.update({ id, ...sent });
+    if (method === "create") {
+      write.key = promise.row.id;
+      write.fields = { completed: undefined, ...write.fields };
+      delete write.fields.completed;
+      write.fields = { parent: undefined, ...write.fields };
+    }
+    promise.then(
+      (row) => {
+        assert.equal(write.outcome, "pending", "settles once");
+        write.outcome = "done";
+        if (method === "delete") assert.equal(row, undefined);
+        else assert.equal(row.title, title);
+      },
+      ({ code }) => assert.equal(write.outcome, code, "settles once"),
+    );
+    if (below(2)) this.see();
+  }
+}
