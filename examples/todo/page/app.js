@@ -1,17 +1,14 @@
 // The page of the todo example: TodoMVC on a list that all browsers share.
 //
-// The rows are the server's, as it has confirmed them. What was done here and is not confirmed yet is kept in `writes`,
-// shown on top of them, and marked.
+// What is done here is shown at once, and marked until the server has confirmed it. It is kept in the browser meanwhile: offline, over
+// a reload and after a crash.
 
 import { connect } from "/sync/client.js";
 
 /** @typedef {{id: number, title: string, completed: boolean}} Todo */
-/** @typedef {import("/sync/client.js").SyncError} SyncError */
-
-/**
- * Something done on this page that the server has not confirmed yet: `text` is what was typed for it.
- * @typedef {{what: "add" | "change" | "delete", id?: number, changes?: Partial<Todo>, text?: string}} Write
- */
+/** @typedef {import("/sync/client.js").Rejection} Rejection */
+/** @typedef {number | import("/sync/client.js").Cid} Key what a todo is called here: the same before and after the server gives it its id */
+/** @typedef {{row: Todo, insert: Omit<Todo, "id">, patch: Partial<Omit<Todo, "id">>, id: "id", indexed: "id"}} TodoTypes */
 
 /**
  * The elements of one todo.
@@ -32,9 +29,7 @@ const page = {
   main: find(".main", HTMLElement),
   toggleAll: find(".toggle-all", HTMLInputElement),
   list: find(".todo-list", HTMLUListElement),
-  unsent: find(".unsent", HTMLElement),
-  unsentCount: find(".unsent h2", HTMLElement),
-  unsentList: find(".unsent ul", HTMLUListElement),
+  unsaved: find(".unsaved", HTMLElement),
   footer: find(".footer", HTMLElement),
   count: find(".todo-count", HTMLElement),
   clearCompleted: find(".clear-completed", HTMLButtonElement),
@@ -46,24 +41,25 @@ filters.set("#/", () => true);
 filters.set("#/active", (todo) => !todo.completed);
 filters.set("#/completed", (todo) => todo.completed);
 
-const db = connect();
-/** @type {import("/sync/client.js").Model<Todo>} */
+/** @type {import("/sync/client.js").Database<{Todo: TodoTypes}>} */
+const db = connect({ storage: "indexeddb" });
 const model = db.model("Todo");
-const todos = model.subscribe(render);
+const todos = model.query();
 
-/** @type {Set<Write>} */
-const writes = new Set();
-/** @type {Map<number, Item>} */
+/** @type {Map<Key, Item>} */
 const items = new Map();
-/** The todo that is being edited, and its title when that began. @type {{id: number, before: string} | undefined} */
+/** The todo that is being edited, and its title when that began. @type {{key: Key, before: string} | undefined} */
 let editing;
 /** Once connected, the time until the line is back is one state to the reader, whatever the client tries meanwhile. */
 let wasOnline = false;
 
+todos.subscribe(render);
 db.onstatus(render);
+db.onpending(render);
+db.onrejected(rejected);
 addEventListener("hashchange", render);
 addEventListener("beforeunload", (event) => {
-  if (writes.size > 0) event.preventDefault();
+  if (db.pending > 0 && db.storage === "memory") event.preventDefault();
 });
 page.newTodo.addEventListener("keydown", (event) => {
   if (!pressed(event, "Enter")) return;
@@ -71,69 +67,32 @@ page.newTodo.addEventListener("keydown", (event) => {
   if (title === "") return;
   page.newTodo.value = "";
   page.problems.querySelector(".restored")?.remove();
-  add(title);
+  model.create({ title, completed: false });
 });
 page.toggleAll.addEventListener("change", () => {
   const completed = page.toggleAll.checked;
-  for (const todo of shown()) if (todo.completed !== completed) change(todo.id, { completed });
+  for (const todo of todos.rows) if (todo.completed !== completed) model.patch({ id: todo.id, completed });
 });
 page.clearCompleted.addEventListener("click", () => {
-  for (const todo of shown()) if (todo.completed) remove(todo.id);
+  for (const todo of todos.rows) if (todo.completed) model.delete(todo.id);
   page.newTodo.focus();
 });
 render();
 
-// What can be done.
+// What the server will not have.
 
-/** @param {string} title */
-function add(title) {
-  track({ what: "add", text: title }, model.create({ title, completed: false }));
-}
-
-/**
- * @param {number} id
- * @param {Partial<Todo>} changes
- */
-function change(id, changes) {
-  track({ what: "change", id, changes, text: changes.title }, model.patch({ id, ...changes }));
-}
-
-/** @param {number} id */
-function remove(id) {
-  track({ what: "delete", id }, model.delete(id));
-}
-
-/**
- * @param {Write} write
- * @param {Promise<unknown>} promise
- */
-async function track(write, promise) {
-  writes.add(write);
-  render();
-  try {
-    await promise;
-  } catch (error) {
-    refused(write, /** @type {SyncError} */ (error));
-  }
-  writes.delete(write);
-  render();
-}
-
-/**
- * @param {Write} write
- * @param {SyncError} error
- */
-function refused({ what, id, text }, { code, message }) {
-  if (what === "delete" && code === "not_found") return; // someone else was faster
+/** @param {Rejection} rejection perhaps of something that was done on an earlier page */
+function rejected({ method, model: { id, title }, error: { code, message } }) {
+  if (method === "delete" && code === "not_found") return; // someone else was faster
   const reason =
     code === "unknown" ? "The connection was lost, and the server does not say whether this was saved."
     : code === "not_found" ? "Someone has deleted it."
     : message;
-  const heading = { add: "Not added.", change: "Not changed.", delete: "Not deleted." }[what];
-  if (what === "add" && text !== undefined && page.newTodo.value === "") {
-    page.newTodo.value = text;
-    problem(heading, reason).classList.add("restored");
-  } else problem(heading, reason, text, id);
+  if (method === "create" && page.newTodo.value === "") {
+    page.newTodo.value = title;
+    problem("Not added.", reason).classList.add("restored");
+  } else if (method === "create") problem("Not added.", reason, title);
+  else problem(method === "delete" ? "Not deleted." : "Not changed.", reason, title, model.key({ id }));
 }
 
 /**
@@ -141,15 +100,15 @@ function refused({ what, id, text }, { code, message }) {
  * @param {string} heading
  * @param {string} reason
  * @param {string} [text]
- * @param {number} [id] of the todo that the text was typed for
+ * @param {Key} [key] of the todo that the text was typed for
  */
-function problem(heading, reason, text, id) {
+function problem(heading, reason, text, key) {
   const element = make("div", "problem");
   element.append(make("strong", "", heading), " ", make("span", "reason", reason));
   if (text !== undefined) {
     const quote = make("q", "", text);
     quote.dir = "auto";
-    element.append(quote, button("put-back", "Put back", () => (element.remove(), putBack(text, id))));
+    element.append(quote, button("put-back", "Put back", () => (element.remove(), putBack(text, key))));
   }
   const dismiss = button("dismiss", "Dismiss", () => {
     element.remove();
@@ -164,12 +123,12 @@ function problem(heading, reason, text, id) {
  * Opens the todo for editing with the text again; where that is not possible the text becomes that of a new one. If
  * something is being typed there, that is offered in turn.
  * @param {string} text
- * @param {number} [id]
+ * @param {Key} [key]
  */
-function putBack(text, id) {
-  const item = id === undefined ? undefined : items.get(id);
-  if (id !== undefined && item) {
-    startEditing(id);
+function putBack(text, key) {
+  const item = key === undefined ? undefined : items.get(key);
+  if (key !== undefined && item) {
+    startEditing(key);
     item.edit.value = text;
     return;
   }
@@ -181,12 +140,12 @@ function putBack(text, id) {
 
 // Editing.
 
-/** @param {number} id */
-function startEditing(id) {
-  const item = items.get(id);
-  const todo = shown().find((other) => other.id === id);
-  if (!item || !todo || editing?.id === id) return;
-  editing = { id, before: todo.title };
+/** @param {Key} key */
+function startEditing(key) {
+  const item = items.get(key);
+  const todo = todos.rows.find((other) => model.key(other) === key);
+  if (!item || !todo || editing?.key === key) return;
+  editing = { key, before: todo.title };
   item.edit.value = todo.title;
   render();
   item.edit.focus();
@@ -195,32 +154,21 @@ function startEditing(id) {
 
 /** @param {"save" | "cancel"} how */
 function finishEditing(how) {
-  const item = editing && items.get(editing.id);
+  const item = editing && items.get(editing.key);
   if (!editing || !item) return;
-  const { id, before } = editing;
+  const { key, before } = editing;
   const title = item.edit.value.trim();
   editing = undefined;
-  if (how === "save" && title === "") remove(id);
-  else if (how === "save" && title !== before) change(id, { title });
-  else render();
+  if (how === "save" && title === "") model.delete(key);
+  else if (how === "save" && title !== before) model.patch({ id: key, title });
+  render();
 }
 
 // Showing.
 
-/** The todos in order, with what is not confirmed yet on top. */
-function shown() {
-  const rows = new Map([...todos.rows].map(([id, row]) => [id, { ...row, pending: false, deleting: false }]));
-  for (const { what, id, changes } of writes) {
-    const row = id === undefined ? undefined : rows.get(id);
-    if (row) Object.assign(row, changes, { pending: true, deleting: row.deleting || what === "delete" });
-  }
-  return [...rows.values()].sort((a, b) => a.id - b.id);
-}
-
 function render() {
-  const rows = shown();
+  const { rows } = todos;
   renderStatus(rows.length);
-  renderUnsent();
 
   const hash = filters.has(location.hash) ? location.hash : "#/";
   const passes = filters.get(hash) ?? (() => true);
@@ -237,7 +185,7 @@ function render() {
   page.clearCompleted.hidden = active === rows.length;
   page.count.replaceChildren(make("strong", "", String(active)), active === 1 ? " item left" : " items left");
   // A todo that is being edited stays, whatever becomes of it elsewhere.
-  renderList(rows.filter((todo) => passes(todo) || todo.id === editing?.id));
+  renderList(rows.filter((todo) => passes(todo) || model.key(todo) === editing?.key));
 }
 
 /** @param {number} rows how many there are */
@@ -247,11 +195,13 @@ function renderStatus(rows) {
   const texts = {
     connecting: "Connecting …",
     online: "In sync",
-    offline: `Offline, trying again. Keep this page open: ${unsaved("what you change")} will be sent later.`,
+    offline: `Offline, trying again. ${db.storage === "memory" ? "Keep this page open: " : ""}${unsaved("what you change")} will be sent later.`,
     closed: "Disconnected. Reload the page.",
   };
   page.status.dataset.status = status;
   setText(page.status, texts[status]);
+  page.unsaved.hidden = db.pending === 0;
+  setText(page.unsaved, `Not saved yet: ${unsaved("nothing")}`);
 
   page.empty.hidden = rows > 0;
   const { error } = todos;
@@ -262,32 +212,18 @@ function renderStatus(rows) {
 
 /** @param {string} none what to say where there is nothing */
 function unsaved(none) {
-  return writes.size === 0 ? none : writes.size === 1 ? "1 change" : `${writes.size} changes`;
+  return db.pending === 0 ? none : db.pending === 1 ? "1 change" : `${db.pending} changes`;
 }
 
-/** What is on its way, where it takes long enough to be seen. */
-function renderUnsent() {
-  page.unsent.hidden = writes.size === 0;
-  setText(page.unsentCount, `Not saved yet: ${unsaved("nothing")}`);
-  const added = [...writes].filter(({ what }) => what === "add");
-  page.unsentList.replaceChildren(
-    ...added.map(({ text }) => {
-      const li = make("li", "", text);
-      li.dir = "auto";
-      return li;
-    }),
-  );
-}
-
-/** @param {ReturnType<typeof shown>} rows the ones to be seen */
+/** @param {readonly Todo[]} rows the ones to be seen */
 function renderList(rows) {
   const focused = [...items.values()].find(({ li }) => li.contains(document.activeElement));
   const after = focused?.li.nextElementSibling;
-  const present = new Set(rows.map(({ id }) => id));
-  for (const [id, item] of items) {
-    if (present.has(id)) continue;
-    items.delete(id);
-    if (editing?.id === id) {
+  const present = new Set(rows.map((todo) => model.key(todo)));
+  for (const [key, item] of items) {
+    if (present.has(key)) continue;
+    items.delete(key);
+    if (editing?.key === key) {
       const { before } = editing;
       editing = undefined;
       if (item.edit.value.trim() !== before) problem("Deleted.", "Someone has deleted what you were editing.", item.edit.value);
@@ -298,9 +234,10 @@ function renderList(rows) {
   // Elements that are in their place are not touched: moving one would take its focus away.
   let next = page.list.firstElementChild;
   for (const todo of rows) {
-    const item = items.get(todo.id) ?? makeItem(todo.id);
-    items.set(todo.id, item);
-    renderItem(item, todo);
+    const key = model.key(todo);
+    const item = items.get(key) ?? makeItem(key);
+    items.set(key, item);
+    renderItem(item, todo, key);
     if (item.li === next) next = next.nextElementSibling;
     else page.list.insertBefore(item.li, next);
   }
@@ -313,13 +250,13 @@ function renderList(rows) {
 
 /**
  * @param {Item} item
- * @param {ReturnType<typeof shown>[number]} todo
+ * @param {Todo} todo
+ * @param {Key} key
  */
-function renderItem({ li, toggle, label, rename, destroy }, todo) {
+function renderItem({ li, toggle, label, rename, destroy }, todo, key) {
   li.classList.toggle("completed", todo.completed);
-  li.classList.toggle("editing", todo.id === editing?.id);
-  li.classList.toggle("pending", todo.pending);
-  li.classList.toggle("deleting", todo.deleting);
+  li.classList.toggle("editing", key === editing?.key);
+  li.classList.toggle("pending", model.isPending(todo));
   toggle.checked = todo.completed;
   if (label.textContent === todo.title) return;
   setText(label, todo.title);
@@ -329,23 +266,23 @@ function renderItem({ li, toggle, label, rename, destroy }, todo) {
 }
 
 /**
- * @param {number} id
+ * @param {Key} key
  * @returns {Item}
  */
-function makeItem(id) {
+function makeItem(key) {
   const li = make("li");
   const view = make("div", "view");
   const toggle = make("input", "toggle");
   const label = make("label");
-  const rename = button("rename", "", () => startEditing(id));
-  const destroy = button("destroy", "", () => remove(id));
+  const rename = button("rename", "", () => startEditing(key));
+  const destroy = button("destroy", "", () => model.delete(key));
   const edit = make("input", "edit");
   toggle.type = "checkbox";
   label.dir = edit.dir = "auto";
   edit.autocomplete = "off";
   edit.setAttribute("aria-label", "Title");
-  toggle.addEventListener("change", () => change(id, { completed: toggle.checked }));
-  label.addEventListener("dblclick", () => startEditing(id));
+  toggle.addEventListener("change", () => model.patch({ id: key, completed: toggle.checked }));
+  label.addEventListener("dblclick", () => startEditing(key));
   edit.addEventListener("blur", () => finishEditing("save"));
   edit.addEventListener("keydown", (event) => {
     const [enter, escape] = [pressed(event, "Enter"), pressed(event, "Escape")];

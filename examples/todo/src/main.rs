@@ -1,6 +1,15 @@
 //! TodoMVC, in sync: one shared list, kept in SQLite, the same in every browser that looks at it.
 
-use axum::{Router, http::header, response::IntoResponse, routing::get};
+mod packages;
+
+use std::pin::pin;
+
+use axum::{
+    Router,
+    http::header,
+    response::{IntoResponse, Redirect},
+    routing::get,
+};
 use serde::{Deserialize, Serialize};
 use sync_core::{Context, Error, Filter, Result, Server, SyncedModel, sync_handlers};
 
@@ -10,6 +19,7 @@ struct Todo {
     id: u64,
     title: String,
     #[serde(default)]
+    #[sync(index)]
     completed: bool,
 }
 
@@ -49,17 +59,29 @@ impl Todo {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    Server::builder().routes(page()).build()?.run().await
+    let server = Server::builder().routes(page());
+    let Some(folder) = packages::folder() else { return server.build()?.run().await };
+    let mut running = pin!(server.npm(&folder).build()?.run());
+    tokio::select! {
+        // The server first: what the command line says may be all that there is to do.
+        biased;
+        served = &mut running => served,
+        () = packages::install(folder) => running.await,
+    }
 }
 
-/// The page: three files, part of the program.
+/// The page, and the same one on Backbone: files that are part of the program.
 fn page() -> Router {
     let file =
         |kind: &'static str, text: &'static str| get(move || async move { file(kind, text).into_response() });
+    let (html, script) = ("text/html; charset=utf-8", "text/javascript; charset=utf-8");
     Router::new()
-        .route("/", file("text/html; charset=utf-8", include_str!("../page/index.html")))
-        .route("/app.js", file("text/javascript; charset=utf-8", include_str!("../page/app.js")))
+        .route("/", file(html, include_str!("../page/index.html")))
+        .route("/app.js", file(script, include_str!("../page/app.js")))
         .route("/style.css", file("text/css; charset=utf-8", include_str!("../page/style.css")))
+        .route("/backbone", get(|| async { Redirect::permanent("/backbone/") }))
+        .route("/backbone/", file(html, include_str!("../page/backbone/index.html")))
+        .route("/backbone/app.js", file(script, include_str!("../page/backbone/app.js")))
 }
 
 fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
@@ -70,4 +92,39 @@ fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
         (header::CACHE_CONTROL, "no-cache"),
     ];
     (headers, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn both_pages_are_served() {
+        let running =
+            Server::builder().store("memory:").routes(page()).build().unwrap().start().await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { running.serve(listener).await });
+        for (path, status, header) in [
+            ("/", "200", "content-type: text/html"),
+            ("/app.js", "200", "content-type: text/javascript"),
+            ("/style.css", "200", "content-type: text/css"),
+            ("/backbone", "308", "location: /backbone/\r"),
+            ("/backbone/", "200", "content-type: text/html"),
+            ("/backbone/app.js", "200", "content-type: text/javascript"),
+        ] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+            assert!(answer.contains(header), "{path}: {answer}");
+        }
+    }
 }
