@@ -41,7 +41,7 @@
 
     /** @param {Options} [options] */
     function open(options) {
-      if (connecting && options) throw new Error("syncedModel.connect: it is connected already; call it before the first model is used");
+      if (connecting && options) throw new Error("syncedModel.connect: there is a connection already; call it before the first model is used");
       if (connecting) return connecting;
       const given = connect(options);
       if (!("then" in given)) database = given;
@@ -68,26 +68,50 @@
 
     /** @param {any} subject a model or a collection @returns {Table} */
     function tableOf(subject) {
-      const prototype = subject.model?.prototype;
-      const name = subject.constructor.modelname ?? subject.modelname ?? subject.model?.modelname;
+      const { constructor, model, collection } = subject;
+      const name = constructor.modelname ?? model?.modelname ?? collection?.constructor.modelname;
       if (typeof name !== "string" || name === "") {
         throw new Error('a synced model or collection needs the name of its model: extend({...}, { modelname: "Todo" })');
       }
-      const id = subject.idAttribute ?? prototype?.idAttribute ?? "id";
+      const id = subject.idAttribute ?? model?.prototype?.idAttribute ?? "id";
       let table = tables.get(name);
       if (!table) tables.set(name, (table = new Table(name, id)));
       if (table.idAttribute !== id) throw new Error(`${name}: its idAttribute was \`${table.idAttribute}\`, and is now \`${id}\``);
       return table;
     }
 
+    /** What is known of a model beside its attributes. */
+    class Tie {
+      /** What its row is called here, from its creation on. @type {any} */
+      key;
+      /** The row as the model last had all of it: what differs from it was set in the model and is not saved. @type {any} */
+      row;
+      /** It was created here, and has no place among the confirmed rows yet. */
+      isCreating = false;
+      /** Its writes whose callbacks were not called yet. */
+      open = 0;
+    }
+
+    /** @type {WeakMap<any, Tie>} */
+    const ties = new WeakMap();
+
+    /** @param {any} model */
+    function tieOf(model) {
+      let tie = ties.get(model);
+      if (!tie) ties.set(model, (tie = new Tie()));
+      return tie;
+    }
+
     class Table {
-      /** @type {import("./model.js").Model<any> | undefined} */
+      /** Undefined until the client is loaded. @type {import("./model.js").Model<any> | undefined} */
       model;
       /** @type {import("./query.js").Query<any> | undefined} */
       query;
       collections = new Set();
-      /** Models that are in no collection, or had no id when they came. @type {Map<any, Set<any>>} */
+      /** Models that were not made by a collection, and those that were saved, by key. @type {Map<any, Set<any>>} */
       #followed = new Map();
+      /** Rows that collections lack because they came while a model of theirs had callbacks to be called. */
+      #late = new Set();
       #isLoading = true;
       /** @type {unknown} */
       #error;
@@ -120,6 +144,11 @@
         });
       }
 
+      /** @param {any} id or what stands for it */
+      keyOf(id) {
+        return this.model?.key({ [this.idAttribute]: id }) ?? id;
+      }
+
       /** Whether an id is only what stands for one. @param {any} id */
       isUnnamed(id) {
         return this.model !== undefined && this.model.id(id) === undefined;
@@ -127,30 +156,46 @@
 
       /** @param {any} key @param {any} model */
       follow(key, model) {
-        if (model.syncKey !== undefined) this.#followed.get(model.syncKey)?.delete(model);
-        model.syncKey = key;
+        this.unfollow(model);
+        tieOf(model).key = key;
         const models = this.#followed.get(key) ?? new Set();
         this.#followed.set(key, models.add(model));
       }
 
       /** @param {any} model */
       unfollow(model) {
-        const models = this.#followed.get(model.syncKey);
-        if (models?.delete(model) && models.size === 0) this.#followed.delete(model.syncKey);
+        const tie = tieOf(model);
+        const models = this.#followed.get(tie.key);
+        if (models?.delete(model) && models.size === 0) this.#followed.delete(tie.key);
+        tie.key = undefined;
       }
 
       /** The model of a row. @param {any} collection @param {any} id or what stands for it */
       find(collection, id) {
-        if (!this.model || id === undefined || id === null) return;
-        for (const model of this.#followed.get(this.model.key({ [this.idAttribute]: id })) ?? []) {
-          if (collection._byId[model.cid] === model) return model;
+        if (id === undefined || id === null) return;
+        for (const model of this.#followed.get(this.keyOf(id)) ?? []) {
+          if (Collection.prototype.get.call(collection, model.cid) === model) return model;
         }
       }
 
-      /** Brings a model to what is shown of its row. @param {any} model @param {object} options */
-      refresh(model, options) {
-        const row = this.model?.peek(model.syncKey ?? model.id);
-        if (row) model.set(model.parse({ ...row }, options), options);
+      /** The callbacks of a write were called: now the model hears what it did not know. @param {any} model */
+      told(model) {
+        const { key, isCreating } = tieOf(model);
+        if (key === undefined || this.#isUntold(model)) return;
+        const after = this.model?.peek(key);
+        const isLate = this.#late.delete(key);
+        if (after) this.#show([{ key, before: isLate ? undefined : after, after }], isLate);
+        else if (isCreating || (this.query?.status !== "loading" && !this.query?.error)) this.#gone(model);
+      }
+
+      /**
+       * A write of the model has ended, or does not show before it has: first its callbacks are called, as Backbone has it, and they see the
+       * model as it was saved.
+       * @param {any} model
+       */
+      #isUntold(model) {
+        const { key, open } = tieOf(model);
+        return open > 0 && open > (this.model?.pending({ [this.idAttribute]: key }) ?? 0);
       }
 
       /**
@@ -166,77 +211,94 @@
           for (const collection of this.collections) collection.trigger("error", collection, query.error, { remote: true });
         }
         this.#error = query.error;
-        for (const { key, before, after } of changes) if (before && !after) this.#remove(key, before);
-        const present = changes.filter(({ after }) => after);
-        for (const collection of this.collections) this.#merge(collection, present, isNews);
-        for (const change of present) this.#change(change);
+        for (const { key, before, after } of changes) {
+          // Where the rows cannot be read their absence says nothing.
+          if (after || !before || query.error) continue;
+          const models = new Set(this.#followed.get(key));
+          for (const collection of this.collections) models.add(collection.get(before[this.idAttribute]));
+          models.delete(undefined);
+          for (const model of models) if (!this.#isUntold(model)) this.#gone(model);
+        }
+        this.#show(changes.filter(({ after }) => after), isNews);
         if (!this.#isLoading || query.error) for (const look of this.#waiting.splice(0)) look();
       }
 
-      /** @param {any} key @param {any} row that is gone */
-      #remove(key, row) {
-        const models = new Set(this.#followed.get(key));
-        for (const collection of this.collections) models.add(collection.get(row[this.idAttribute]));
-        for (const model of models) {
-          if (!model || model.syncWaits) continue;
-          // One that was never there was not destroyed: it is as it was before it was saved.
-          const isRejected = model.isNew();
-          this.unfollow(model);
-          if (!isRejected) model.trigger("destroy", model, model.collection, { remote: true });
-          else for (const collection of this.collections) collection.remove(model, { remote: true });
-          if (isRejected) model.syncKey = undefined;
+      /** The row of a model is there no more. @param {any} model */
+      #gone(model) {
+        const tie = tieOf(model);
+        this.unfollow(model);
+        tie.row = undefined;
+        if (tie.isCreating) {
+          // It never was: it is as it was before it was saved.
+          tie.isCreating = false;
+          for (const collection of new Set([...this.collections, model.collection])) collection?.remove(model, { remote: true });
+        } else {
+          model.stopListening();
+          model.trigger("destroy", model, model.collection, { remote: true });
         }
       }
 
       /**
-       * One step of a collection: what changed in its models, and what is new.
-       * @param {any} collection
+       * Brings all that shows these rows to what they are now.
        * @param {readonly Change[]} changes
-       * @param {boolean} isNews
+       * @param {boolean} isNews whether rows that are new belong into the collections
        */
-      #merge(collection, changes, isNews) {
-        /** @type {{own: any[], remote: any[]}} */
-        const lists = { own: [], remote: [] };
-        for (const { key, before, after } of changes) {
-          const model = collection.get(after?.[this.idAttribute]) ?? this.find(collection, key);
-          if (model?.syncWaits || collection.syncCreating.has(key)) continue;
-          if (model) {
-            const changed = this.#difference(model, before, after);
-            // A row that gets its id was created on this page.
-            const list = before && this.#isNamed(before, after) ? lists.own : lists.remote;
-            if (changed) list.push({ ...changed, [this.idAttribute]: after?.[this.idAttribute] });
-          } else if (!before && (isNews || this.isUnnamed(key))) {
-            const fresh = new collection.model({ ...after }, { collection, parse: true, remote: true });
-            lists.remote.push(fresh);
+      #show(changes, isNews) {
+        const seen = new Set();
+        for (const collection of this.collections) {
+          const list = changes.flatMap((change) => this.#step(collection, change, isNews, seen));
+          if (list.length > 0) collection.set(list, { remove: false, parse: false, remote: true });
+        }
+        for (const change of changes) {
+          for (const model of [...(this.#followed.get(change.key) ?? [])]) {
+            const changed = !seen.has(model) && this.#changed(model, change, isNews);
+            if (changed) model.set(changed, { remote: true });
           }
         }
-        if (lists.own.length > 0) collection.set(lists.own, { remove: false, parse: false });
-        if (lists.remote.length > 0) collection.set(lists.remote, { remove: false, parse: false, remote: true });
       }
 
-      /** Models that are in no collection. @param {Change} change */
-      #change({ key, before, after }) {
-        for (const model of this.#followed.get(key) ?? []) {
-          if (model.syncWaits) continue;
-          const options = before && this.#isNamed(before, after) ? {} : { remote: true };
-          model.set(this.#difference(model, before, after) || {}, options);
+      /**
+       * What a collection has to set.
+       * @param {any} collection
+       * @param {Change} change
+       * @param {boolean} isNews
+       * @param {Set<any>} seen models that are brought up to date already
+       */
+      #step(collection, { key, before, after }, isNews, seen) {
+        const id = after?.[this.idAttribute];
+        const model = collection.get(id) ?? this.find(collection, key);
+        if (model) {
+          if (seen.has(model)) return [];
+          seen.add(model);
+          const changed = this.#changed(model, { key, before, after }, isNews);
+          return changed ? [{ ...changed, [this.idAttribute]: id }] : [];
         }
-      }
-
-      /** @param {any} before @param {any} after */
-      #isNamed(before, after) {
-        return before[this.idAttribute] !== after[this.idAttribute];
+        if (before || !(isNews || this.isUnnamed(key))) return [];
+        for (const other of this.#followed.get(key) ?? []) {
+          if (this.#isUntold(other)) return this.#late.add(key), [];
+        }
+        const fresh = collection._prepareModel({ ...after }, { parse: true, remote: true });
+        if (!fresh) return [];
+        seen.add(fresh);
+        tieOf(fresh).row = after;
+        return [fresh];
       }
 
       /**
        * What has changed of a row, as a model has it: what was set in the model meanwhile and not saved stays.
        * @param {any} model
-       * @param {any} before
-       * @param {any} after
+       * @param {Change} change
+       * @param {boolean} isNews
+       * @returns {object | false}
        */
-      #difference(model, before, after) {
+      #changed(model, { before, after }, isNews) {
+        const tie = tieOf(model);
+        const known = tie.row ?? before;
+        if (this.#isUntold(model) || (!known && !isNews)) return false;
+        if (tie.row) tie.row = after;
+        if (!this.isUnnamed(after?.[this.idAttribute])) tie.isCreating = false;
         const options = { remote: true };
-        const [was, is] = [before ? model.parse({ ...before }, options) : {}, model.parse({ ...after }, options)];
+        const [was, is] = [known ? model.parse({ ...known }, options) : {}, model.parse({ ...after }, options)];
         const gone = Object.keys(was).map((name) => [name, undefined]);
         return differing(was, { ...Object.fromEntries(gone), ...is });
       }
@@ -251,90 +313,137 @@
      */
     function sync(method, subject, options) {
       const table = tableOf(subject);
-      // As it is now, not as it will be when the client is loaded.
-      const attributes = method === "read" ? undefined : { ...(options.attrs ?? subject.toJSON(options)) };
       const isCollection = "models" in subject;
-      const asked = isCollection ? table.rows() : request(table, method, subject, attributes, options);
+      const isWrite = !isCollection && method !== "read";
+      if (isWrite) tieOf(subject).open += 1;
+      const asked = isCollection ? table.rows() : isWrite ? write(table, method, subject, options) : read(table, subject);
+      const told = () => {
+        if (!isWrite) return;
+        tieOf(subject).open -= 1;
+        table.told(subject);
+      };
       const promise = asked.then(
         (answer) => {
+          if (!isCollection && method !== "delete") tieOf(subject).row = answer;
           guarded(() => options.success?.(answer));
+          if (isCollection) for (const row of answer) tieRow(subject.get(row[table.idAttribute]), row);
+          told();
           return answer;
         },
         (error) => {
           guarded(() => options.error?.(error));
+          told();
           throw error;
         },
       );
       // Who does not look at the promise has the callbacks and the `error` event.
       promise.catch(() => {});
+      options.xhr = promise;
       subject.trigger("request", subject, promise, options);
       return promise;
+    }
+
+    /** @param {any} model @param {any} row */
+    function tieRow(model, row) {
+      if (model) tieOf(model).row = row;
+    }
+
+    /**
+     * @param {Table} table
+     * @param {any} model
+     * @returns {Promise<any>} of the row
+     */
+    function read(table, model) {
+      return handed((rows) => {
+        const key = tieOf(model).key ?? model.id;
+        if (key === undefined) throw new Error(`a model without \`${table.idAttribute}\` cannot be fetched`);
+        table.follow(table.keyOf(key), model);
+        return rows.get(key).then((row) => row ?? Promise.reject(notFound()));
+      }, table);
     }
 
     /**
      * @param {Table} table
      * @param {string} method
      * @param {any} model
-     * @param {any} attributes
      * @param {any} options
-     * @returns {Promise<any>} of the row
+     * @returns {Promise<any>} of the row as it is shown
      */
-    function request(table, method, model, attributes, options) {
-      // A second save before the first is confirmed changes the same row.
-      const isFirst = method === "create" && !model.syncIsCreated;
-      if (isFirst) model.syncIsCreated = true;
+    function write(table, method, model, options) {
+      const { idAttribute } = table;
+      const tie = tieOf(model);
       const wait = Boolean(options.wait);
-      if (wait) model.syncWaits = (model.syncWaits ?? 0) + 1;
-      const done = () => {
-        if (wait) model.syncWaits -= 1;
-        options.syncCreating?.syncCreating.delete(model.syncKey);
-        if (method === "delete") table.unfollow(model);
-      };
-      return new Promise((resolve, reject) => {
-        connected(() => {
-          const rows = /** @type {import("./model.js").Model<any>} */ (table.model);
-          const { idAttribute } = table;
-          const key = model.syncKey ?? model.id;
-          /** @type {Promise<any>} */
-          let answer;
-          if (isFirst) {
-            const creation = rows.create(attributes, { wait });
-            table.follow(rows.key(creation.row), model);
-            options.syncCreating?.syncCreating.add(model.syncKey);
-            answer = creation.catch((error) => {
-              model.syncIsCreated = false;
-              throw error;
-            });
-          } else if (key === undefined) answer = Promise.reject(new Error(`a model without \`${idAttribute}\` cannot be fetched`));
-          else if (method === "delete") answer = rows.delete(key, { wait });
-          else if (method === "read") answer = rows.get(key).then((row) => row ?? Promise.reject(notFound()));
-          else {
-            // What differs from what is shown, so that others' changes of other attributes stay; all of it where the row is not here.
-            const row = rows.peek(key);
-            const changed = method === "patch" ? attributes : row && (differing(row, attributes) || {});
-            answer = changed ? rows.patch({ ...changed, [idAttribute]: key }, { wait }) : rows.update({ ...attributes, [idAttribute]: key }, { wait });
-          }
+      // As it is now, not as it will be when the client is loaded.
+      const attributes = { ...(options.attrs ?? model.toJSON(options)) };
+      const present = { ...model.attributes };
+      // A second save before the first is confirmed changes the same row.
+      const isFirst = method === "create" && !tie.isCreating;
+      if (isFirst) tie.isCreating = true;
+      return handed((rows) => {
+        /** @type {Promise<any>} */
+        let answer;
+        /** @type {any} */
+        let key;
+        if (isFirst) {
+          const creation = rows.create(attributes, { wait });
+          table.follow((key = rows.key(creation.row)), model);
+          if (!wait) tie.row = creation.row;
+          answer = creation.then((row) => ((tie.isCreating = false), row));
+        } else {
+          key = tie.key ?? table.keyOf(model.id);
           if (method === "delete") {
             if (!wait) table.unfollow(model);
-          } else if (model.syncKey === undefined && key !== undefined) table.follow(rows.key({ [idAttribute]: key }), model);
-          answer.then((row) => {
-            done();
-            // What is pending on top of it is part of what is shown: nothing jumps back.
-            resolve(method === "delete" ? row : { ...(rows.peek(model.syncKey ?? key) ?? row) });
-          }, (error) => {
-            done();
-            if (wait && method !== "create") table.refresh(model, { remote: true });
+            answer = rows.delete(key, { wait });
+          } else {
+            const row = tie.row ?? rows.peek(key);
+            const changed = method === "patch" ? attributes : row && { ...unset(model, tie.row, present), ...differing(row, attributes) };
+            for (const name of Object.keys(changed ?? {})) changed[name] ??= null;
+            answer = changed ? rows.patch({ ...changed, [idAttribute]: key }, { wait }) : rows.update({ ...attributes, [idAttribute]: key }, { wait });
+            if (!wait && tie.row) tie.row = { ...tie.row, ...changed, [idAttribute]: tie.row[idAttribute] };
+            table.follow(key, model);
+          }
+        }
+        return answer.then((row) => {
+          if (method === "delete") return table.unfollow(model), row;
+          // What is pending on top of it is part of what is shown: nothing jumps back.
+          return { ...(rows.peek(key) ?? row) };
+        });
+      }, table);
+    }
+
+    /**
+     * @param {(rows: import("./model.js").Model<any>) => Promise<any>} run
+     * @param {Table} table
+     * @returns {Promise<any>}
+     */
+    function handed(run, table) {
+      return new Promise((resolve, reject) => {
+        connected(() => {
+          try {
+            run(/** @type {import("./model.js").Model<any>} */ (table.model)).then(resolve, reject);
+          } catch (error) {
             reject(error);
-          });
+          }
         }, reject);
       });
+    }
+
+    /**
+     * What a model had of its row and has no more: there is no other way to say so than null.
+     * @param {any} model
+     * @param {any} row
+     * @param {any} attributes
+     */
+    function unset(model, row, attributes) {
+      const names = Object.keys(row ? model.parse({ ...row }, {}) : {});
+      return Object.fromEntries(names.filter((name) => name in row && row[name] !== null && attributes[name] === undefined).map((name) => [name, null]));
     }
 
     /**
      * As Backbone compares attributes.
      * @param {object} before
      * @param {object} after
-     * @returns {object | false}
+     * @returns {any} false if nothing differs
      */
     function differing(before, after) {
       return Model.prototype.changedAttributes.call({ attributes: before }, after);
@@ -374,21 +483,27 @@
           const table = tableOf(this);
           const id = attributes[table.idAttribute];
           const isUnnamed = id !== undefined && id !== null && table.isUnnamed(id);
-          if (isUnnamed && this.syncKey === undefined) {
-            this.syncIsCreated = true;
-            table.follow(id, this);
+          if (id !== undefined && id !== null && tieOf(this).key === undefined && (isUnnamed || !this.collection)) {
+            tieOf(this).isCreating = isUnnamed;
+            table.follow(table.keyOf(id), this);
           }
           return Model.prototype.set.call(this, isUnnamed ? without(attributes, table.idAttribute) : attributes, isObject ? value : options);
         },
 
         destroy(/** @type {any} */ options) {
           // New, and on its way all the same: it must be deleted after it was created.
-          if (!this.isNew() || !this.syncIsCreated) return Model.prototype.destroy.call(this, options);
+          if (!this.isNew() || !tieOf(this).isCreating) return Model.prototype.destroy.call(this, options);
           this.isNew = () => false;
           const promise = Model.prototype.destroy.call(this, options);
           const settled = () => delete this.isNew;
           promise.then(settled, settled);
           return promise;
+        },
+
+        /** Hears no more of what others change. */
+        leave() {
+          tableOf(this).unfollow(this);
+          return this;
         },
       },
       {
@@ -413,10 +528,14 @@
       },
 
       constructor(/** @type {any[]} */ ...given) {
-        /** Keys of rows that come in by themselves, when their creation is confirmed. */
-        this.syncCreating = new Set();
         Collection.apply(this, given);
         tableOf(this).collections.add(this);
+      },
+
+      // Ids come from others: `constructor` is one like any.
+      _reset() {
+        Collection.prototype._reset.call(this);
+        this._byId = Object.create(null);
       },
 
       get(/** @type {any} */ given) {
@@ -426,11 +545,7 @@
         return table.find(this, typeof given === "object" ? (given.attributes ?? given)[table.idAttribute] : given);
       },
 
-      create(/** @type {any} */ model, /** @type {any} */ options) {
-        return Collection.prototype.create.call(this, model, options?.wait ? { ...options, syncCreating: this } : options);
-      },
-
-      /** Hears no more of what changes. */
+      /** Hears no more of what others change: for a collection that is not needed any more. */
       leave() {
         tableOf(this).collections.delete(this);
         return this;

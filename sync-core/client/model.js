@@ -182,12 +182,16 @@ export class Model {
   }
 
   /**
-   * Whether what is shown of a row is not confirmed yet.
-   * @param {T["row"]} row
-   * @returns {boolean}
+   * How many writes to a row are shown and not confirmed yet.
+   *
+   * ```js
+   * element.classList.toggle("pending", todos.pending(row) > 0);
+   * ```
+   * @param {{readonly [F in T["id"]]: any}} row
+   * @returns {number}
    */
-  isPending(row) {
-    return this.#host.isPending(row[this.idName]);
+  pending(row) {
+    return this.#host.pending(/** @type {any} */ (row)[this.idName]);
   }
 
   /**
@@ -221,7 +225,7 @@ export class Model {
  * @property {(id: Id) => Promise<any>} get
  * @property {(id: Id) => Id} key
  * @property {(key: Id) => Id | undefined} id
- * @property {(id: Id) => boolean} isPending
+ * @property {(id: Id) => number} pending
  * @property {(id: Id) => number | undefined} seq
  * @property {() => import("./collection.js").Collection} collection
  */

@@ -205,7 +205,7 @@ export class Database {
         get: (key) => this.#get(name, id, key),
         key: (key) => view()?.keyOf(key) ?? key,
         id: (key) => this.#names.idOf(key),
-        isPending: (key) => view()?.isPending(key) ?? false,
+        pending: (key) => view()?.pending(key) ?? 0,
         seq: (key) => this.#collections.get(name)?.rows.seqOf(this.#names.idOf(key)),
         collection,
       });

@@ -46,9 +46,9 @@ export class View {
     return this.#cids.get(id) ?? id;
   }
 
-  /** Whether what is shown of a row is not all confirmed. @param {Id} id */
-  isPending(id) {
-    return this.#pending.has(this.keyOf(id));
+  /** How many writes to a row are shown and not confirmed. @param {Id} id */
+  pending(id) {
+    return this.#pending.get(this.keyOf(id))?.length ?? 0;
   }
 
   /** @param {Mutation} mutation */

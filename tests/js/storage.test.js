@@ -52,7 +52,7 @@ test("the next page shows the rows and what is pending before it has a line, and
   const query = next.todos.query();
   await turns();
   assert.deepEqual([query.status, titles(query), next.db.pending], ["stale", ["A", "c"], 3]);
-  assert.equal(next.todos.isPending(query.rows[0]), true);
+  assert.equal(next.todos.pending(query.rows[0]), 1);
   assert.equal(next.online().client, name);
   await turns();
   const sent = next.socket.take();

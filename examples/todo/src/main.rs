@@ -78,6 +78,7 @@ fn page() -> Router {
     Router::new()
         .route("/", file(html, include_str!("../page/index.html")))
         .route("/app.js", file(script, include_str!("../page/app.js")))
+        .route("/page.js", file(script, include_str!("../page/page.js")))
         .route("/style.css", file("text/css; charset=utf-8", include_str!("../page/style.css")))
         .route("/backbone", get(|| async { Redirect::permanent("/backbone/") }))
         .route("/backbone/", file(html, include_str!("../page/backbone/index.html")))
@@ -113,6 +114,7 @@ mod tests {
         for (path, status, header) in [
             ("/", "200", "content-type: text/html"),
             ("/app.js", "200", "content-type: text/javascript"),
+            ("/page.js", "200", "content-type: text/javascript"),
             ("/style.css", "200", "content-type: text/css"),
             ("/backbone", "308", "location: /backbone/\r"),
             ("/backbone/", "200", "content-type: text/html"),
