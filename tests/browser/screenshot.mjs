@@ -1,4 +1,4 @@
-// Two browsers side by side that show the same list: `TODO_BIN=… node screenshot.mjs OUT.png [light|dark]`
+// Two browsers side by side that show the same list, one on each page: `TODO_BIN=… node screenshot.mjs OUT.png [light|dark]`
 
 import { launch, TodoPage, TodoServer } from "./todo.js";
 
@@ -11,10 +11,10 @@ const browser = await launch();
 try {
   await server.start();
   const people = [];
-  for (const _ of [1, 2]) {
+  for (const path of ["/", "/backbone/"]) {
     const context = await browser.newContext({ viewport: SIZE, deviceScaleFactor: 2, colorScheme: scheme });
     const person = new TodoPage(await context.newPage());
-    await person.open(server.url);
+    await person.open(new URL(path, server.url).href);
     people.push(person);
   }
   const [a, b] = people;
@@ -37,11 +37,13 @@ try {
   const shots = [];
   for (const { page } of people) shots.push((await page.screenshot()).toString("base64"));
   const ground = scheme === "dark" ? "#0a0d0c" : "#cfd6cd";
-  const both = await browser.newPage({ viewport: { width: 2 * SIZE.width + 60, height: SIZE.height + 40 }, deviceScaleFactor: 2 });
+  const both = await browser.newPage({ viewport: { width: 2 * SIZE.width + 60, height: SIZE.height + 76 }, deviceScaleFactor: 2 });
   await both.setContent(`<style>
     body { display: flex; gap: 20px; margin: 20px; background: ${ground} }
-    img { width: ${SIZE.width}px; border-radius: 10px; box-shadow: 0 6px 24px #0004 }
-  </style>${shots.map((shot) => `<img src="data:image/png;base64,${shot}">`).join("")}`);
+    figure { margin: 0; width: ${SIZE.width}px; border-radius: 10px; overflow: hidden; box-shadow: 0 6px 24px #0004 }
+    figcaption { padding: 8px 14px; background: ${scheme === "dark" ? "#2d3633" : "#fbfcf8"}; color: ${scheme === "dark" ? "#9aa7a1" : "#5f6b66"}; font: 13px/20px system-ui, "Liberation Sans", sans-serif }
+    img { display: block; width: 100% }
+  </style>${shots.map((shot, index) => `<figure><figcaption>127.0.0.1:3000${["/", "/backbone/"][index]}</figcaption><img src="data:image/png;base64,${shot}"></figure>`).join("")}`);
   await both.screenshot({ path: out });
 } finally {
   await browser.close();

@@ -10,8 +10,17 @@ before(async () => {
 });
 after(() => browser?.close());
 
+/**
+ * The same on both pages.
+ * @param {string} name
+ * @param {(scene: {context: import("node:test").TestContext, path: string}) => Promise<void>} body
+ */
+function each(name, body) {
+  for (const path of ["/", "/backbone/"]) test(`${name} (${path})`, (context) => body({ context, path }));
+}
+
 /** A server of its own for the test, and so many browsers that look at it. */
-async function start(context, count = 1) {
+async function start({ context, path }, count = 1) {
   const server = new TodoServer();
   const pages = [];
   context.after(async () => {
@@ -24,13 +33,14 @@ async function start(context, count = 1) {
     page.setDefaultTimeout(15_000);
     pages.push(new TodoPage(page));
   }
-  for (const page of pages) await page.open(server.url);
+  const url = new URL(path, server.url).href;
+  for (const page of pages) await page.open(url);
   context.after(() => assert.deepEqual(pages.flatMap(({ errors }) => errors), []));
-  return { server, pages };
+  return { server, url, pages };
 }
 
-test("without todos there is only the input, and it has the focus", async (context) => {
-  const { pages: [a] } = await start(context);
+each("without todos there is only the input, and it has the focus", async (scene) => {
+  const { pages: [a] } = await start(scene);
   assert.equal(await a.newTodo.evaluate((input) => input === document.activeElement), true);
   assert.equal(await a.page.locator(".main").isVisible(), false);
   assert.equal(await a.page.locator(".footer").isVisible(), false);
@@ -45,8 +55,8 @@ test("without todos there is only the input, and it has the focus", async (conte
   assert.equal(await a.page.locator(".footer").isVisible(), false);
 });
 
-test("new todos are trimmed, go last, and clear the input; blank ones are not made", async (context) => {
-  const { pages: [a] } = await start(context);
+each("new todos are trimmed, go last, and clear the input; blank ones are not made", async (scene) => {
+  const { pages: [a] } = await start(scene);
   await a.newTodo.fill("  milk \t");
   await a.newTodo.press("Enter");
   assert.equal(await a.newTodo.inputValue(), "");
@@ -56,8 +66,8 @@ test("new todos are trimmed, go last, and clear the input; blank ones are not ma
   await a.shows(["milk", "tea"]);
 });
 
-test("the counter and its grammar", async (context) => {
-  const { pages: [a] } = await start(context);
+each("the counter and its grammar", async (scene) => {
+  const { pages: [a] } = await start(scene);
   const count = (text) => a.page.waitForFunction((text) => document.querySelector(".todo-count")?.textContent === text, text);
   await a.add("milk");
   await count("1 item left");
@@ -68,8 +78,8 @@ test("the counter and its grammar", async (context) => {
   await count("0 items left");
 });
 
-test("editing: double click, Enter, Escape, blur, an empty title", async (context) => {
-  const { pages: [a, b] } = await start(context, 2);
+each("editing: double click, Enter, Escape, blur, an empty title", async (scene) => {
+  const { pages: [a, b] } = await start(scene, 2);
   await a.add("milk", "tea", "soap");
   await a.shows(["milk", "tea", "soap"]);
 
@@ -107,8 +117,8 @@ test("editing: double click, Enter, Escape, blur, an empty title", async (contex
   await b.shows(["oat milk", "green tea!"]);
 });
 
-test("toggle, toggle all in step with the items, clear completed", async (context) => {
-  const { pages: [a, b] } = await start(context, 2);
+each("toggle, toggle all in step with the items, clear completed", async (scene) => {
+  const { pages: [a, b] } = await start(scene, 2);
   await a.add("milk", "tea", "soap");
   await b.shows(["milk", "tea", "soap"]);
   const [all, clear] = [a.page.locator(".toggle-all"), a.page.locator(".clear-completed")];
@@ -147,8 +157,8 @@ test("toggle, toggle all in step with the items, clear completed", async (contex
   assert.equal(await all.isChecked(), false, "cleared with what it stood for");
 });
 
-test("filters: what they show, what is selected, and that a reload keeps them", async (context) => {
-  const { server, pages: [a] } = await start(context);
+each("filters: what they show, what is selected, and that a reload keeps them", async (scene) => {
+  const { url, pages: [a] } = await start(scene);
   const selected = () => a.page.locator(".filters .selected").allTextContents();
   await a.add("milk", "tea");
   await a.item("tea").locator(".toggle").check();
@@ -158,7 +168,7 @@ test("filters: what they show, what is selected, and that a reload keeps them", 
   await a.page.locator(".filters a", { hasText: "Active" }).click();
   await a.shows(["milk"]);
   assert.deepEqual(await selected(), ["Active"]);
-  assert.equal(a.page.url(), `${server.url}#/active`);
+  assert.equal(a.page.url(), `${url}#/active`);
   await a.saved();
   await a.page.reload();
   await a.shows(["milk"]);
@@ -173,12 +183,12 @@ test("filters: what they show, what is selected, and that a reload keeps them", 
   assert.deepEqual(await selected(), ["Completed"]);
   await a.page.goBack();
   await a.shows([]);
-  await a.page.goto(`${server.url}#/`);
+  await a.page.goto(`${url}#/`);
   await a.shows(["milk", "tea"]);
 });
 
-test("what one does the other sees; the time that takes", async (context) => {
-  const { pages: [a, b] } = await start(context, 2);
+each("what one does the other sees; the time that takes", async (scene) => {
+  const { pages: [a, b] } = await start(scene, 2);
   await a.page.evaluate(() => {
     addEventListener("keydown", ({ key }) => {
       if (key === "Enter") Object.assign(window, { entered: performance.timeOrigin + performance.now() });
@@ -200,11 +210,11 @@ test("what one does the other sees; the time that takes", async (context) => {
   }
   times.sort((x, y) => x - y);
   const at = (share) => times[Math.floor(share * (times.length - 1))].toFixed(1);
-  context.diagnostic(`Enter in one browser to visible in the other: median ${at(0.5)} ms, fastest ${at(0)} ms, slowest ${at(1)} ms`);
+  scene.context.diagnostic(`Enter in one browser to visible in the other: median ${at(0.5)} ms, fastest ${at(0)} ms, slowest ${at(1)} ms`);
 });
 
-test("the order is the same everywhere, and after a reload", async (context) => {
-  const { pages: [a, b] } = await start(context, 2);
+each("the order is the same everywhere, and after a reload", async (scene) => {
+  const { pages: [a, b] } = await start(scene, 2);
   await Promise.all([a.add("a1", "a2", "a3", "a4", "a5"), b.add("b1", "b2", "b3", "b4", "b5")]);
   for (const { items } of [a, b]) await items.nth(9).waitFor();
   await a.item("a2").locator(".toggle").check();
@@ -224,8 +234,8 @@ test("the order is the same everywhere, and after a reload", async (context) => 
   }
 });
 
-test("titles are text: markup, emoji, right to left", async (context) => {
-  const { pages: [a, b] } = await start(context, 2);
+each("titles are text: markup, emoji, right to left", async (scene) => {
+  const { pages: [a, b] } = await start(scene, 2);
   const titles = [
     "<img src=x onerror=\"document.title = 'run'\"><b>bold</b> &amp; <script>document.title = 'run'</script>",
     "👩‍👩‍👧‍👦 🏳️‍🌈 ünïcödé ﷽",
@@ -238,7 +248,7 @@ test("titles are text: markup, emoji, right to left", async (context) => {
   await a.page.reload();
   await a.shows(titles);
   assert.equal(await b.page.locator(".todo-list :is(img, b, script)").count(), 0);
-  assert.equal(await b.page.title(), "todos");
+  assert.match(await b.page.title(), /^todos/);
   assert.equal(await b.labels.nth(2).evaluate((label) => getComputedStyle(label).direction), "rtl");
   const overflow = await b.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   assert.ok(overflow <= 0, "nothing sticks out");
@@ -246,8 +256,8 @@ test("titles are text: markup, emoji, right to left", async (context) => {
   assert.equal(await edit.inputValue(), titles[0]);
 });
 
-test("a half-typed edit is not disturbed by what others do", async (context) => {
-  const { pages: [a, b] } = await start(context, 2);
+each("a half-typed edit is not disturbed by what others do", async (scene) => {
+  const { pages: [a, b] } = await start(scene, 2);
   await a.add("first", "mine", "last");
   await b.shows(["first", "mine", "last"]);
   const edit = await a.startEditing("mine");
@@ -280,8 +290,8 @@ test("a half-typed edit is not disturbed by what others do", async (context) => 
   await b.shows(["mine after all", "last", "new"]);
 });
 
-test("who is editing what another deletes gets the text back", async (context) => {
-  const { pages: [a, b] } = await start(context, 2);
+each("who is editing what another deletes gets the text back", async (scene) => {
+  const { pages: [a, b] } = await start(scene, 2);
   await a.add("mine", "other");
   const edit = await a.startEditing("mine");
   await edit.fill("mine, and long thought about");
@@ -297,8 +307,8 @@ test("who is editing what another deletes gets the text back", async (context) =
 
 const TOO_LONG = "much too long ".repeat(1000).trim();
 
-test("a todo that is refused: the message, and what was typed", async (context) => {
-  const { pages: [a] } = await start(context);
+each("a todo that is refused: the message, and what was typed", async (scene) => {
+  const { pages: [a] } = await start(scene);
   await a.add(TOO_LONG);
   await a.problems.first().waitFor();
   assert.match((await a.problems.textContent()) ?? "", /Not added\..*title/);
@@ -322,8 +332,8 @@ test("a todo that is refused: the message, and what was typed", async (context) 
   assert.equal(await a.problems.locator("q").textContent(), "typed on");
 });
 
-test("an edit that is refused: the old title, the message, and what was typed", async (context) => {
-  const { pages: [a, b] } = await start(context, 2);
+each("an edit that is refused: the old title, the message, and what was typed", async (scene) => {
+  const { pages: [a, b] } = await start(scene, 2);
   await a.add("milk");
   const edit = await a.startEditing("milk");
   await edit.fill(TOO_LONG);
@@ -337,8 +347,8 @@ test("an edit that is refused: the old title, the message, and what was typed", 
   await b.shows(["oat milk"]);
 });
 
-test("the server dies: it is said, nothing is lost, and all of it is done once", async (context) => {
-  const { server, pages: [a, b] } = await start(context, 2);
+each("the server dies: it is said, nothing is lost, and all of it is done once", async (scene) => {
+  const { server, pages: [a, b] } = await start(scene, 2);
   await a.add("milk", "tea", "soap");
   await b.shows(["milk", "tea", "soap"]);
   await server.stop("SIGKILL");
@@ -373,8 +383,8 @@ test("the server dies: it is said, nothing is lost, and all of it is done once",
   assert.equal(await a.problems.count(), 0);
 });
 
-test("the server is killed under writes: each is done once", async (context) => {
-  const { server, pages: [a, b] } = await start(context, 2);
+each("the server is killed under writes: each is done once", async (scene) => {
+  const { server, pages: [a, b] } = await start(scene, 2);
   const titles = Array.from({ length: 40 }, (_, index) => `todo ${String(index).padStart(2, "0")}`);
   const writing = a.add(...titles);
   for (const seen of [5, 15, 25]) {
@@ -388,8 +398,8 @@ test("the server is killed under writes: each is done once", async (context) => 
   await b.shows(titles);
 });
 
-test("the server is stopped and started again: the page comes back by itself", async (context) => {
-  const { server, pages: [a] } = await start(context);
+each("the server is stopped and started again: the page comes back by itself", async (scene) => {
+  const { server, pages: [a] } = await start(scene);
   await a.add("milk");
   await a.shows(["milk"]);
   await server.stop("SIGTERM");
@@ -400,9 +410,9 @@ test("the server is stopped and started again: the page comes back by itself", a
   await a.shows(["milk", "tea"]);
 });
 
-test("leaving the page with changes that are not saved: they are kept, or else it asks first", async (context) => {
+each("leaving the page with changes that are not saved: they are kept, or else it asks first", async (scene) => {
   for (const isKept of [true, false]) {
-    const { server, pages: [a] } = await start(context);
+    const { server, pages: [a] } = await start(scene);
     if (!isKept) {
       await a.page.addInitScript(() => Object.defineProperty(window, "indexedDB", { value: undefined }));
       await a.page.reload();
@@ -428,20 +438,20 @@ test("leaving the page with changes that are not saved: they are kept, or else i
   }
 });
 
-test("it works under a strict Content-Security-Policy", async (context) => {
-  const { server, pages: [a] } = await start(context);
+each("it works under a strict Content-Security-Policy", async (scene) => {
+  const { url, pages: [a] } = await start(scene);
   const violations = [];
   a.page.on("console", (message) => {
     if (/Content.Security.Policy/i.test(message.text())) violations.push(message.text());
   });
   // A page whose answer is made here counts as one from elsewhere.
   await a.page.context().grantPermissions(["local-network-access"]);
-  await a.page.route(`${server.url}?strict`, async (route) => {
+  await a.page.route(`${url}?strict`, async (route) => {
     const response = await route.fetch();
     const headers = { ...response.headers(), "content-security-policy": "default-src 'self'; connect-src 'self' ws: wss:" };
     await route.fulfill({ response, headers });
   });
-  await a.page.goto(`${server.url}?strict`);
+  await a.page.goto(`${url}?strict`);
   await a.online();
   await a.add("milk");
   await a.shows(["milk"]);
@@ -457,8 +467,8 @@ test("it works under a strict Content-Security-Policy", async (context) => {
   assert.equal(violations.length, 1, `only the one that this test made: ${violations}`);
 });
 
-test("the keyboard is enough, and the focus is never lost", async (context) => {
-  const { pages: [a] } = await start(context);
+each("the keyboard is enough, and the focus is never lost", async (scene) => {
+  const { pages: [a] } = await start(scene);
   await a.add("milk", "tea", "soap");
   await a.shows(["milk", "tea", "soap"]);
   const focused = () => a.page.evaluate(() => [document.activeElement?.className, document.activeElement?.getAttribute("aria-label")]);

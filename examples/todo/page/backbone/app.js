@@ -33,8 +33,8 @@ async function start() {
     tagName: "li",
     events: {
       "change .toggle": "toggle",
-      "dblclick label": "edit",
-      "click .rename": "edit",
+      "dblclick label": "open",
+      "click .rename": "open",
       "click .destroy": "clear",
       "keydown .edit": "key",
       "blur .edit": "close",
@@ -66,10 +66,14 @@ async function start() {
       this.model.destroy();
     },
 
-    edit(/** @type {unknown} */ _event, /** @type {string | undefined} */ text) {
+    open() {
+      this.edit(this.model.get("title"));
+    },
+
+    edit(/** @type {string} */ text) {
       this.before ??= this.model.get("title");
       this.render();
-      shared.focusEdit(this.item, text ?? this.model.get("title"));
+      shared.focusEdit(this.item, text);
     },
 
     key(/** @type {KeyboardEvent} */ event) {
@@ -120,7 +124,7 @@ async function start() {
       db.onrejected((rejection) => {
         shared.rejected(rejection, (id, text) => {
           const view = this.views.get(this.collection.get(id)?.cid);
-          view?.edit(undefined, text);
+          view?.edit(text);
           return view !== undefined;
         });
       });
