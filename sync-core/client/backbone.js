@@ -10,7 +10,7 @@
  *   const Todo = syncedModel.extend({}, { modelname: "Todo" });
  *   const Todos = syncedCollection.extend({ model: Todo }, { modelname: "Todo" });
  *   const todos = new Todos();
- *   todos.on("add change remove", (todo, _, options) => console.log(todo.attributes, options.remote));
+ *   todos.on("change", (todo, options) => console.log(todo.attributes, options.remote));
  *   todos.fetch();
  *   todos.create({ title: "milk" });
  * </script>

@@ -31,8 +31,9 @@ use super::{Open, Shared, stopped, vendor};
 use crate::{connection, protocol::SUBPROTOCOL};
 
 /// The files of the JavaScript client, by the name under `/sync/`.
-const CLIENT: [(&str, &str); 16] = [
+const CLIENT: [(&str, &str); 17] = [
     ("backbone.js", include_str!("../../client/backbone.js")),
+    ("backbone.mjs", include_str!("../../client/backbone.mjs")),
     ("client.js", include_str!("../../client/client.js")),
     ("collection.js", include_str!("../../client/collection.js")),
     ("error.js", include_str!("../../client/error.js")),

@@ -8,6 +8,9 @@ const { page } = shared;
 /** Globals of the scripts before this one. @type {any} */
 const { _, Backbone, syncedModel, syncedCollection } = window;
 
+const WAITING =
+  "This page waits for Backbone and Underscore. The example has npm fetch them when it starts. If nothing happens, its log says why, and:";
+
 if (syncedModel) start();
 else waitForPackages();
 
@@ -212,12 +215,13 @@ function nativeView() {
 
 /** The server may be fetching them just now: says what is missing, and begins again when it is there. */
 async function waitForPackages() {
+  page.newTodo.disabled = true;
   const scripts = ["underscore", "backbone"].map((name) => `/sync/vendor/${name}.js`);
   for (;;) {
     const answers = await Promise.all(scripts.map((script) => fetch(script).catch(() => undefined)));
     if (answers.every((answer) => answer?.ok)) return location.reload();
     const missing = answers.find((answer) => answer && !answer.ok);
-    if (missing) page.empty.innerText = `This page waits for Backbone and Underscore.\n\n${await missing.text()}`;
+    if (missing) shared.setText(page.empty, `${WAITING}\n\n${await missing.text()}`);
     page.status.dataset.status = "offline";
     shared.setText(page.status, "Not ready");
     await new Promise((resolve) => setTimeout(resolve, 1_000));
