@@ -76,7 +76,6 @@ if [ "$mode" = all ]; then
     suite "without the server" cargo clippy -p sync-core --no-default-features --locked -- -D warnings
     suite "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
     suite "packages" cargo package -p sync-derive -p sync-core --locked --allow-dirty
-    suite "npm package" npm pack --dry-run ./sync-core/client
 
     # Users' crates, which know nothing of the workspace.
     for crate in tests/outside/*/; do

@@ -500,7 +500,13 @@
           return promise;
         },
 
-        /** Hears no more of what others change. */
+        /**
+         * Hears no more of what others change: for a model in no collection that is thrown away.
+         *
+         * ```js
+         * dialog.onclose = () => todo.leave();
+         * ```
+         */
         leave() {
           tableOf(this).unfollow(this);
           return this;
@@ -545,7 +551,13 @@
         return table.find(this, typeof given === "object" ? (given.attributes ?? given)[table.idAttribute] : given);
       },
 
-      /** Hears no more of what others change: for a collection that is not needed any more. */
+      /**
+       * Hears no more of what others change: for a collection that is thrown away.
+       *
+       * ```js
+       * dialog.onclose = () => todos.leave();
+       * ```
+       */
       leave() {
         tableOf(this).collections.delete(this);
         return this;

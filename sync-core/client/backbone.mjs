@@ -4,7 +4,7 @@
  * ```js
  * import Backbone from "backbone";
  * import { connect } from "sync-core-client";
- * import { synced } from "sync-core-client/backbone.mjs";
+ * import { synced } from "sync-core-client/backbone";
  *
  * const { syncedModel, syncedCollection } = synced(Backbone, connect());
  * const Todo = syncedModel.extend({}, { modelname: "Todo" });

@@ -141,6 +141,10 @@ export class Model {
 
   /**
    * One row as the queries here show it now.
+   *
+   * ```js
+   * const title = todos.peek(7)?.title ?? "";
+   * ```
    * @param {IdOf<T>} id
    * @returns {Readonly<T["row"]> | undefined} undefined if there is none, or no query that has it
    */
@@ -165,6 +169,10 @@ export class Model {
 
   /**
    * A name for a row that stays the same when the server gives it its id: what to call its element in a list.
+   *
+   * ```js
+   * const element = elements.get(todos.key(row));
+   * ```
    * @param {{readonly [F in T["id"]]: any}} row
    * @returns {IdOf<T>} takes the id's place in every call
    */
@@ -174,6 +182,11 @@ export class Model {
 
   /**
    * The id behind a row's key.
+   *
+   * ```js
+   * const { row } = todos.create({ title: "milk" });
+   * todos.id(row.id); // undefined, and 7 once the server has said so
+   * ```
    * @param {IdOf<T>} key
    * @returns {T["row"][T["id"]] | undefined} undefined until the server has assigned one
    */

@@ -108,6 +108,10 @@ export class Query {
   /**
    * Calls the listener soon, and then after every change: once for all that came at one time, so that it never sees half a
    * transaction. A query that was left by its last listener rests until it has one again.
+   *
+   * ```js
+   * const end = query.subscribe(({ rows, status }) => render(rows, status));
+   * ```
    * @param {(query: Query<R>, changes: readonly Change[]) => void} listener
    * @returns {() => void} ends it
    */
@@ -154,7 +158,13 @@ export class Query {
     }
   }
 
-  /** Ends it: its listeners hear nothing more, and its iterators end. */
+  /**
+   * Ends it: its listeners hear nothing more, and its iterators end.
+   *
+   * ```js
+   * dialog.onclose = () => query.close();
+   * ```
+   */
   close() {
     this.#isClosed = true;
     this.#listeners.clear();

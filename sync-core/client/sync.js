@@ -218,6 +218,10 @@ export class Database {
   /**
    * Ends the connection for good. What was not sent by now is rejected with `closed`; where there is a storage, it is kept there
    * for the next page.
+   *
+   * ```js
+   * signOut.onclick = () => db.close();
+   * ```
    */
   close() {
     this.#session.close(new SyncError({ code: "closed", message: "the connection was closed" }));
