@@ -6,10 +6,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { stage } from "./stage.js";
-import { launch, TodoServer } from "./todo.js";
-
-/** The pages that the two people of a test use. */
-const PAIRS = [["/", "/"], ["/backbone/", "/backbone/"], ["/", "/backbone/"]];
+import { launch, PAIRS, TodoServer } from "./todo.js";
 
 /** @type {import("playwright-core").Browser} */
 let browser;

@@ -21,6 +21,9 @@ const FLAGS = [
   "--disable-sync",
 ];
 
+/** The pages that the two people of a test use. */
+export const PAIRS = [["/", "/"], ["/backbone/", "/backbone/"], ["/", "/backbone/"]];
+
 export function launch() {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
 }

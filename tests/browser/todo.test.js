@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { launch, TodoPage, TodoServer } from "./todo.js";
+import { launch, PAIRS, TodoPage, TodoServer } from "./todo.js";
 
 /** @type {import("playwright-core").Browser} */
 let browser;
@@ -10,17 +10,29 @@ before(async () => {
 });
 after(() => browser?.close());
 
+/** @typedef {{context: import("node:test").TestContext, paths: readonly string[]}} Scene */
+
 /**
  * The same on both pages.
  * @param {string} name
- * @param {(scene: {context: import("node:test").TestContext, path: string}) => Promise<void>} body
+ * @param {(scene: Scene) => Promise<void>} body
+ * @param {readonly (readonly string[])[]} choices of pages
  */
-function each(name, body) {
-  for (const path of ["/", "/backbone/"]) test(`${name} (${path})`, (context) => body({ context, path }));
+function each(name, body, choices = [["/"], ["/backbone/"]]) {
+  for (const paths of choices) test(`${name} (${paths.join(" and ")})`, (context) => body({ context, paths }));
+}
+
+/**
+ * The same for each pair of pages.
+ * @param {string} name
+ * @param {(scene: Scene) => Promise<void>} body
+ */
+function eachPair(name, body) {
+  each(name, body, PAIRS);
 }
 
 /** A server of its own for the test, and so many browsers that look at it. */
-async function start({ context, path }, count = 1) {
+async function start({ context, paths }, count = 1) {
   const server = new TodoServer();
   const pages = [];
   context.after(async () => {
@@ -33,8 +45,8 @@ async function start({ context, path }, count = 1) {
     page.setDefaultTimeout(15_000);
     pages.push(new TodoPage(page));
   }
-  const url = new URL(path, server.url).href;
-  for (const page of pages) await page.open(url);
+  const [url, other = url] = paths.map((path) => new URL(path, server.url).href);
+  for (const [index, page] of pages.entries()) await page.open(index % 2 === 0 ? url : other);
   context.after(() => assert.deepEqual(pages.flatMap(({ errors }) => errors), []));
   return { server, url, pages };
 }
@@ -187,7 +199,7 @@ each("filters: what they show, what is selected, and that a reload keeps them", 
   await a.shows(["milk", "tea"]);
 });
 
-each("what one does the other sees; the time that takes", async (scene) => {
+eachPair("what one does the other sees; the time that takes", async (scene) => {
   const { pages: [a, b] } = await start(scene, 2);
   await a.page.evaluate(() => {
     addEventListener("keydown", ({ key }) => {
@@ -213,7 +225,7 @@ each("what one does the other sees; the time that takes", async (scene) => {
   scene.context.diagnostic(`Enter in one browser to visible in the other: median ${at(0.5)} ms, fastest ${at(0)} ms, slowest ${at(1)} ms`);
 });
 
-each("the order is the same everywhere, and after a reload", async (scene) => {
+eachPair("the order is the same everywhere, and after a reload", async (scene) => {
   const { pages: [a, b] } = await start(scene, 2);
   await Promise.all([a.add("a1", "a2", "a3", "a4", "a5"), b.add("b1", "b2", "b3", "b4", "b5")]);
   for (const { items } of [a, b]) await items.nth(9).waitFor();
@@ -234,7 +246,7 @@ each("the order is the same everywhere, and after a reload", async (scene) => {
   }
 });
 
-each("titles are text: markup, emoji, right to left", async (scene) => {
+eachPair("titles are text: markup, emoji, right to left", async (scene) => {
   const { pages: [a, b] } = await start(scene, 2);
   const titles = [
     "<img src=x onerror=\"document.title = 'run'\"><b>bold</b> &amp; <script>document.title = 'run'</script>",
@@ -256,7 +268,7 @@ each("titles are text: markup, emoji, right to left", async (scene) => {
   assert.equal(await edit.inputValue(), titles[0]);
 });
 
-each("a half-typed edit is not disturbed by what others do", async (scene) => {
+eachPair("a half-typed edit is not disturbed by what others do", async (scene) => {
   const { pages: [a, b] } = await start(scene, 2);
   await a.add("first", "mine", "last");
   await b.shows(["first", "mine", "last"]);
@@ -290,7 +302,7 @@ each("a half-typed edit is not disturbed by what others do", async (scene) => {
   await b.shows(["mine after all", "last", "new"]);
 });
 
-each("who is editing what another deletes gets the text back", async (scene) => {
+eachPair("who is editing what another deletes gets the text back", async (scene) => {
   const { pages: [a, b] } = await start(scene, 2);
   await a.add("mine", "other");
   const edit = await a.startEditing("mine");
