@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// How many wrong fields an error names, and how much of a name it shows: it is recorded.
-const MAX_NAMED: usize = 10;
-const MAX_SHOWN: usize = 64;
+pub(crate) const MAX_NAMED: usize = 10;
+pub(crate) const MAX_SHOWN: usize = 64;
 
 type Sorted<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
