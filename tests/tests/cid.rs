@@ -225,6 +225,27 @@ async fn a_malformed_reference_is_told() {
     server.stop().await;
 }
 
+/// Ids are longer than what names them: a message of 64 KiB must not become a row of megabytes that a handler is given.
+#[tokio::test]
+async fn a_row_that_its_ids_make_too_large_is_refused_at_once() {
+    let mut limits = Limits::default();
+    limits.row_bytes = 4096;
+    let server = TestServer::start("memory:", limits).await;
+    let mut client = hello(&server).await;
+    let key = "\u{1}".repeat(256);
+    client
+        .ask(&json!({"method":"create","id":1,"modelname":"Note","cid":"k","model":{"key":key,"text":"x"}}))
+        .await;
+    let link = |id, count| json!({"method":"create","id":id,"modelname":"Link","model":{"todo":1,"more":vec![cid("k"); count]}});
+    assert_eq!(client.ask(&link(2, 2)).await["model"]["more"], json!([key, key]));
+    let request = link(3, 4000);
+    let refused = client.ask(&request).await;
+    assert_eq!((&refused["code"], &refused["retry"]), (&json!("too_large"), &json!(false)), "{refused}");
+    assert_eq!(refused["message"], "a row has at most 4096 bytes of JSON, and its ids alone are more");
+    assert_eq!(client.ask(&request).await, refused, "recorded");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn only_after_hello() {
     let server = TestServer::memory().await;
