@@ -380,6 +380,9 @@ struct Oddity {
     untagged: UntaggedSkipping,
     one_skipped: OneSkipped,
     with_foreign: WithForeign,
+    within: Within,
+    tagged: Tagged,
+    called_readonly: readonly,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, SyncType)]
@@ -443,6 +446,52 @@ struct WithForeign {
     #[serde(skip)]
     #[expect(dead_code)]
     cache: Foreign,
+}
+
+/// Within an object a type is not what it is alone, also where it has a name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct Within {
+    a: String,
+    #[serde(flatten)]
+    maybe: MaybeWeather,
+    #[serde(flatten)]
+    external: External,
+    #[serde(flatten)]
+    rest: Numbers,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct MaybeWeather(Option<Weather>);
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct Numbers(BTreeMap<String, u8>);
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+enum External {
+    #[default]
+    Unit,
+    Number(u8),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, SyncType)]
+#[serde(tag = "kind")]
+enum Tagged {
+    Empty(Marker),
+    Numbers(Numbers),
+    Either(External),
+}
+
+impl Default for Tagged {
+    fn default() -> Self {
+        Self::Empty(Marker)
+    }
+}
+
+/// Called as what begins a type of TypeScript.
+#[expect(non_camel_case_types, reason = "that is the point")]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct readonly {
+    a: u8,
 }
 
 fn server() -> Server {
@@ -577,6 +626,19 @@ fn what_serde_writes_and_reads_is_of_the_types() {
     samples.written("UntaggedSkipping", &UntaggedSkipping::Number(1));
     samples.written("OneSkipped", &OneSkipped(1));
     samples.written("WithForeign", &WithForeign::default());
+    let within = Within { rest: Numbers(BTreeMap::from([("n".into(), 1)])), ..Within::default() };
+    samples.written("Within", &within);
+    let maybe = MaybeWeather(Some(Weather { rain: true }));
+    samples.written("Within", &Within { maybe, external: External::Number(1), ..Within::default() });
+    for tagged in [
+        Tagged::Empty(Marker),
+        Tagged::Numbers(Numbers(BTreeMap::from([("n".into(), 1)]))),
+        Tagged::Either(External::Unit),
+        Tagged::Either(External::Number(1)),
+    ] {
+        samples.written("Tagged", &tagged);
+    }
+    samples.written("readonly2", &readonly::default());
 
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("samples.ts", samples.text);
