@@ -263,6 +263,21 @@ async fn only_after_hello() {
     server.stop().await;
 }
 
+/// Nothing of a connection without a `hello` must be sent again before something else, so nothing waits for it.
+#[tokio::test]
+async fn without_hello_it_is_not_to_be_sent_again() {
+    let mut limits = Limits::default();
+    limits.in_flight = 1;
+    let server = TestServer::start("memory:", limits).await;
+    let mut client = server.client().await;
+    let read = json!({"method":"read","id":"read","modelname":"Todo","model":{"id":cid("a")}});
+    client.send(&json!([create(1, "a", "milk"), create(2, "b", "tea"), read])).await;
+    assert_eq!(client.answer(&json!(2)).await["limit"], "in_flight");
+    let refused = client.answer(&json!("read")).await;
+    assert_eq!((&refused["code"], &refused["retry"]), (&json!("bad_request"), &json!(false)), "{refused}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn the_same_text_in_a_string_is_only_text() {
     let server = TestServer::memory().await;
