@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sync_core::{Limits, SyncedModel, sync_handlers};
+use sync_core::{Context, Filter, Limits, Result, SyncedModel, sync_handlers};
 use sync_tests::{Client, TestServer, models};
 use uuid::Uuid;
 
@@ -22,6 +22,38 @@ pub struct Link {
 
 #[sync_handlers(crud)]
 impl Link {}
+
+/// Seen by its owner alone, who may give it away.
+#[derive(Clone, Debug, Serialize, Deserialize, SyncedModel)]
+pub struct Secret {
+    /// Assigned by the server.
+    pub id: u64,
+    /// Who is to have it next.
+    #[serde(default)]
+    pub next: String,
+    /// Who has it.
+    #[sync(server_only, index)]
+    pub owner: String,
+}
+
+fn name(ctx: &Context) -> String {
+    ctx.client().map_or_else(String::new, |client| client.to_string())
+}
+
+#[sync_handlers]
+impl Secret {
+    async fn create(ctx: &Context, draft: Secret) -> Result<Secret> {
+        Ok(Secret { owner: name(ctx), ..draft })
+    }
+
+    async fn update(_ctx: &Context, _current: &Secret, next: Secret) -> Result<Secret> {
+        Ok(Secret { owner: next.next.clone(), ..next })
+    }
+
+    async fn read(ctx: &Context) -> Result<Filter<Secret>> {
+        Ok(Secret::OWNER.eq(name(ctx)))
+    }
+}
 
 fn create(id: u64, cid: &str, title: &str) -> Value {
     json!({"method":"create","id":id,"modelname":"Todo","cid":cid,"model":{"title":title}})
@@ -189,6 +221,42 @@ async fn a_row_of_another_model_is_not_the_target() {
             let all = client.ask(&json!({"method":"read","id":"all","modelname":"Link"})).await;
             assert_eq!(all["models"].as_array().unwrap().len(), 1);
         }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn of_two_creates_the_last_counts() {
+    let server = TestServer::memory().await;
+    let mut client = hello(&server).await;
+    for (id, title) in [(1, "first"), (2, "second"), (3, " ")] {
+        client.send(&create(id, "same", title)).await;
+    }
+    assert_eq!(client.answer(&json!(3)).await["code"], "invalid", "and is no create");
+    let patch =
+        json!({"method":"patch","id":4,"modelname":"Todo","model":{"id":cid("same"),"completed":true}});
+    assert_eq!(client.ask(&patch).await["model"]["title"], "second");
+    server.stop().await;
+}
+
+/// The name that a client gave to a row shows it no more of the row than its id does.
+#[tokio::test]
+async fn a_row_that_is_out_of_view_is_not_found_by_its_cid() {
+    let server = TestServer::memory().await;
+    let mut client = hello(&server).await;
+    client.ask(&json!({"method":"create","id":1,"modelname":"Secret","cid":"s","model":{}})).await;
+    let read = json!({"method":"read","id":"read","modelname":"Secret","model":{"id":cid("s")}});
+    assert_eq!(client.ask(&read).await["model"], json!({"id":1,"next":""}));
+    let patch = |id, next: &str| json!({"method":"patch","id":id,"modelname":"Secret","model":{"id":cid("s"),"next":next}});
+    let given = client.ask(&patch(2, "somebody")).await;
+    assert_eq!((&given["method"], given.get("model")), (&json!("confirm"), None));
+    for request in [read, patch(3, "me")] {
+        let refused = client.ask(&request).await;
+        assert_eq!(
+            (&refused["code"], &refused["message"]),
+            (&json!("not_found"), &json!("there is no such row"))
+        );
+        assert!(refused.get("fields").is_none() && refused.get("current").is_none(), "{refused}");
     }
     server.stop().await;
 }

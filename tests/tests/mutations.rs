@@ -65,6 +65,37 @@ async fn another_content_under_a_used_id_is_refused() {
     server.stop().await;
 }
 
+/// All that is asked is its content, as bytes; what is acknowledged beside it and the order of its fields are not.
+#[tokio::test]
+async fn every_field_is_part_of_the_content() {
+    let server = TestServer::memory().await;
+    let (mut client, _) = Client::hello(server.address, Uuid::new_v4(), None).await;
+    client.ask(&create(1, "a")).await;
+    let text = r#"{"method":"patch","id":2,"modelname":"Todo","model":{"id":1},"if_seq":1}"#;
+    client.send_text(text).await;
+    let confirmed = client.answer(&json!(2)).await;
+    assert_eq!(confirmed["method"], "confirm");
+    for same in
+        [r#"{ "ack":0, "if_seq":1, "model":{"id":1}, "modelname":"Todo", "id":2, "method":"patch" }"#, text]
+    {
+        client.send_text(same).await;
+        assert_eq!(client.answer(&json!(2)).await["seq"], confirmed["seq"], "{same}");
+    }
+    for (part, other) in [
+        ("patch", "update"),
+        ("Todo", "Note"),
+        (r#"{"id":1}"#, r#"{"id": 1}"#),
+        (r#""if_seq":1"#, r#""if_seq":2"#),
+        (r#","if_seq":1"#, ""),
+        (r#","if_seq":1"#, r#","if_seq":1,"cid":"c""#),
+    ] {
+        let other = text.replace(part, other);
+        client.send_text(&other).await;
+        assert_eq!(client.answer(&json!(2)).await["code"], "id_conflict", "{other}");
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_gap_is_refused() {
     let server = TestServer::memory().await;
