@@ -165,6 +165,8 @@ mod tests {
                 let (digits, after) = ("1".repeat(digits), "y".repeat(after));
                 let row = format!(r#"{{"f":0.1{digits},"{after}":9007199254740992}}"#);
                 assert_eq!(refused(&row), Some(vec![after]), "{row}");
+                let row = format!(r#"{{"f":[0.1{digits},9007199254740992]}}"#);
+                assert_eq!(refused(&row), Some(vec!["f".into()]), "{row}");
             }
         }
     }

@@ -290,6 +290,16 @@ async fn a_malformed_reference_is_told() {
     }
     let read = json!({"method":"read","id":"r","modelname":"Todo","model":{"id":{"$cid":"a","x":1}}});
     assert_eq!(client.ask(&read).await["message"], malformed);
+    // Something around a reference is no id.
+    for (method, id) in [("read", 9), ("patch", 9), ("delete", 10)] {
+        let request = json!({"method":method,"id":id,"modelname":"Todo","model":{"id":[cid("a")]}});
+        let refused = client.ask(&request).await;
+        let message = refused["message"].as_str().unwrap();
+        assert!(
+            message.contains("must be a whole number or a string") || message.contains("is not an id"),
+            "{refused}"
+        );
+    }
     server.stop().await;
 }
 

@@ -349,7 +349,9 @@ impl Types {
 
 #[cfg(test)]
 mod tests {
-    use super::{Type, Types};
+    use serde::{Deserialize, Serialize};
+
+    use super::{Direction, Type, Types};
     use crate::SyncType;
 
     #[derive(SyncType)]
@@ -364,6 +366,24 @@ mod tests {
         assert_eq!(types.definitions.len(), 1);
         Pair::<String>::__describe(&mut types);
         assert_eq!(types.definitions.len(), 2);
+    }
+
+    /// Nobody can write a value of it as part of an object; it is looked at all the same.
+    #[derive(Serialize, Deserialize, SyncType)]
+    #[sync(crate = "crate")]
+    #[serde(untagged)]
+    enum Endless {
+        Nothing,
+        Again(Box<Self>),
+        Other(Option<Box<Endless>>),
+    }
+
+    #[test]
+    fn a_type_that_contains_itself_has_an_end_within_an_object() {
+        let mut types = Types::default();
+        let endless = Endless::__describe(&mut types);
+        let within = types.within_object(&endless, Direction::Read, &mut Vec::new());
+        assert!(matches!(within, Some(Type::Union(variants)) if variants.len() == 3));
     }
 
     #[test]
