@@ -383,7 +383,27 @@ struct Oddity {
     within: Within,
     tagged: Tagged,
     called_readonly: readonly,
+    sum: Sum,
+    chain: Chain,
 }
+
+/// Its own name for nothing but itself.
+#[derive(Clone, Debug, Serialize, Deserialize, SyncType)]
+#[serde(untagged)]
+enum Sum {
+    Number(u8),
+    Group(Box<Sum>),
+    Of { parts: Vec<Sum> },
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self::Number(0)
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct Chain(Option<Box<Chain>>);
 
 #[derive(Clone, Debug, Serialize, Deserialize, SyncType)]
 enum Skipping {
@@ -639,6 +659,8 @@ fn what_serde_writes_and_reads_is_of_the_types() {
         samples.written("Tagged", &tagged);
     }
     samples.written("readonly2", &readonly::default());
+    samples.written("Sum", &Sum::Group(Box::new(Sum::Of { parts: vec![Sum::Group(Box::default())] })));
+    samples.written("Chain", &Chain(Some(Box::new(Chain(None)))));
 
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("samples.ts", samples.text);

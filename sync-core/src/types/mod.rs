@@ -342,6 +342,22 @@ impl Types {
         }
     }
 
+    /// The type of that index as what its name stands for, which TypeScript does not let stand for itself. Nor does serde: a value that is
+    /// another one of the same type, with nothing around it, is written as that one.
+    fn without_itself(index: usize, ty: &Type, direction: Direction) -> Type {
+        let without = |ty: &Type| Self::without_itself(index, ty, direction);
+        match ty.directed_to(direction) {
+            Type::Named(itself) if *itself == index => Type::Union(Vec::new()),
+            Type::Nullable(inner) => without(inner).nullable(),
+            Type::Intersection(parts) => Type::Intersection(parts.iter().map(without).collect()),
+            Type::Union(variants) => {
+                let variants = variants.iter().map(|it| Variant { ty: without(&it.ty), ..it.clone() });
+                Type::Union(variants.collect())
+            }
+            ty => ty.clone(),
+        }
+    }
+
     fn definition(&self, index: usize) -> Option<&Definition> {
         self.definitions.get(index)
     }

@@ -35,15 +35,16 @@ impl Typescript {
         for (model, names) in self.models.iter().zip(&names.models) {
             out.model(model, names);
         }
-        for (definition, names) in self.types.definitions.iter().zip(&names.types) {
-            let (text, ty) = (definition.doc, &definition.ty);
+        for (index, (definition, names)) in self.types.definitions.iter().zip(&names.types).enumerate() {
+            let text = definition.doc;
+            let ty = |direction| Types::without_itself(index, &definition.ty, direction);
             match names {
                 TypeName::Unused => {}
-                TypeName::One(name) => out.definition(name, text, ty, Direction::Read),
+                TypeName::One(name) => out.definition(name, text, &ty(Direction::Read), Direction::Read),
                 TypeName::Two { read, insert } => {
                     for (name, direction) in [(read, Direction::Read), (insert, Direction::Insert)] {
                         if let Some(name) = name {
-                            out.definition(name, text, ty, direction);
+                            out.definition(name, text, &ty(direction), direction);
                         }
                     }
                 }
