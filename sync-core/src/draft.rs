@@ -8,12 +8,12 @@ use serde_json::value::RawValue;
 use crate::{
     Error, ErrorCode, Result,
     model::{Access, SyncedModel},
-    object::Object,
+    object::{Object, shortened, shown},
 };
 
 /// How many wrong fields an error names, and how much of a name it shows: it is recorded.
-const MAX_NAMED: usize = 10;
-const MAX_SHOWN: usize = 64;
+pub(crate) const MAX_NAMED: usize = 10;
+pub(crate) const MAX_SHOWN: usize = 64;
 
 type Sorted<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
@@ -42,7 +42,7 @@ pub fn overlay<M: SyncedModel>(current: &M, raw: &str) -> Result<M> {
         let field = M::__SCHEMA.field(&name).filter(|field| field.access == Access::Client);
         let own = field.map_or(name.clone(), |field| Cow::Borrowed(field.name));
         if given.contains(&own) {
-            return Err(Error::invalid(name, "given twice"));
+            return Err(Error::invalid(shown(&name), "given twice"));
         }
         given.push(own.clone());
         fields.insert(own, value);
@@ -112,8 +112,6 @@ fn not_a_row(error: &serde_json::Error) -> Error {
 /// The message of `serde_json` without the position, which counts in a part of the frame that the client does not see.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    shortened(&text[..end]).into_owned()
 }

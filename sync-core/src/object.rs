@@ -66,3 +66,19 @@ pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 pub(crate) fn shown(name: &str) -> Cow<'_, str> {
     if name.chars().nth(40).is_none() { name.into() } else { name.chars().take(40).chain(['…']).collect() }
 }
+
+/// What serde says of a value, without most of the value: it is recorded.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    const ENDS: usize = 100;
+    let place = |mut place: usize| {
+        while !text.is_char_boundary(place) {
+            place -= 1;
+        }
+        place
+    };
+    if text.len() <= 3 * ENDS {
+        return text.into();
+    }
+    let (first, last) = (place(ENDS), place(text.len() - ENDS));
+    [&text[..first], "…", &text[last..]].concat().into()
+}

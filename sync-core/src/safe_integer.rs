@@ -1,7 +1,12 @@
 //! Whole numbers that a JavaScript client would change: it reads every number as a double, in which 2^53 + 1 becomes 2^53 without
 //! a word. Rows that have one are refused, on their way in and on their way out.
 
-use crate::{Error, ErrorCode, Result, json, object::Object};
+use crate::{
+    Error, ErrorCode, Result,
+    draft::{MAX_NAMED, MAX_SHOWN},
+    json,
+    object::Object,
+};
 
 /// The largest whole number that a JavaScript number holds exactly.
 pub(crate) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
@@ -18,7 +23,8 @@ pub(crate) fn check(row: &[u8]) -> Result<()> {
                    declare the field to travel as a string (`sync_core::integer_string`)";
     let fields = serde_json::from_slice::<Object<'_>>(row).ok();
     let fields = fields.iter().flat_map(|object| &object.fields);
-    let names = fields.filter(|(_, value)| has_unsafe(value.get().as_bytes())).map(|(name, _)| &**name);
+    let names = fields.filter(|(_, value)| has_unsafe(value.get().as_bytes())).map(|(name, _)| name);
+    let names = names.take(MAX_NAMED).map(|name| name.chars().take(MAX_SHOWN).collect::<String>());
     let refused = names.fold(None, |refused: Option<Error>, name| {
         Some(match refused {
             None => Error::invalid(name, message),
@@ -31,16 +37,23 @@ pub(crate) fn check(row: &[u8]) -> Result<()> {
 /// Whether so many digits may stand in a row, and not as part of a fraction. One of them is then the 16th byte, or the 32nd, and so on: this
 /// looks at those alone, for a tenth of what encoding the row costs. Reading all of it would double that.
 fn is_suspicious(json: &[u8]) -> bool {
-    json.iter().enumerate().skip(DIGITS - 1).step_by(DIGITS).any(|(place, byte)| {
-        byte.is_ascii_digit() && {
+    let mut place = DIGITS - 1;
+    while let Some(byte) = json.get(place) {
+        if byte.is_ascii_digit() {
             let (before, from) = json.split_at(place);
             let digits_before = before.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
             let digits_from = from.iter().take_while(|byte| byte.is_ascii_digit()).count();
             let is_fraction = before.iter().rev().nth(digits_before) == Some(&b'.')
                 || matches!(from.get(digits_from), Some(b'.' | b'e' | b'E'));
-            digits_before + digits_from >= DIGITS && !is_fraction
+            if digits_before + digits_from >= DIGITS && !is_fraction {
+                return true;
+            }
+            // The digits of a long fraction are counted once.
+            place += digits_from;
         }
-    })
+        place += DIGITS;
+    }
+    false
 }
 
 /// Whether there is a whole number beyond the limit, outside strings.
@@ -124,6 +137,38 @@ mod tests {
     fn every_field_is_named() {
         let row = r#"{"id":1,"a":9007199254740993,"b":"9007199254740993","c":{"d":9007199254740993}}"#;
         assert_eq!(refused(row), Some(vec!["a".into(), "c".into()]));
+    }
+
+    /// The refusal is recorded.
+    #[test]
+    fn a_refusal_is_short() {
+        let fields = (0..500).map(|number| format!(r#""{number:x<200}":9007199254740993"#));
+        let row = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+        let error = check(row.as_bytes()).unwrap_err();
+        assert_eq!(error.fields().len(), 10);
+        assert!(error.message().len() < 4096, "{} bytes", error.message().len());
+    }
+
+    /// A client can have this looked at 64 KiB at a time, and a row may have more.
+    #[test]
+    fn long_fractions_take_no_longer_than_other_text() {
+        let started = std::time::Instant::now();
+        let digits = "1".repeat(256 * 1024);
+        assert_eq!(refused(&format!(r#"{{"a":0.{digits},"b":"0.{digits}"}}"#)), None);
+        assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn none_is_overlooked_behind_a_fraction() {
+        for digits in 0..64 {
+            for after in 0..20 {
+                let (digits, after) = ("1".repeat(digits), "y".repeat(after));
+                let row = format!(r#"{{"f":0.1{digits},"{after}":9007199254740992}}"#);
+                assert_eq!(refused(&row), Some(vec![after]), "{row}");
+                let row = format!(r#"{{"f":[0.1{digits},9007199254740992]}}"#);
+                assert_eq!(refused(&row), Some(vec!["f".into()]), "{row}");
+            }
+        }
     }
 
     /// Wherever in the row the digits stand.

@@ -239,7 +239,9 @@ impl Session {
             }
         }
         if self.in_flight >= self.limits.in_flight {
-            self.blocked = self.blocked.or(mutation.id);
+            if self.greeting == Greeting::Client {
+                self.blocked = self.blocked.or(mutation.id);
+            }
             let limit = self.limits.in_flight;
             return refuse(&subject, &Error::limit("in_flight", format!("{limit} mutations are undecided")));
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sync_core::{Limits, SyncedModel, sync_handlers};
+use sync_core::{Context, Filter, Limits, Result, SyncedModel, sync_handlers};
 use sync_tests::{Client, TestServer, models};
 use uuid::Uuid;
 
@@ -22,6 +22,38 @@ pub struct Link {
 
 #[sync_handlers(crud)]
 impl Link {}
+
+/// Seen by its owner alone, who may give it away.
+#[derive(Clone, Debug, Serialize, Deserialize, SyncedModel)]
+pub struct Secret {
+    /// Assigned by the server.
+    pub id: u64,
+    /// Who is to have it next.
+    #[serde(default)]
+    pub next: String,
+    /// Who has it.
+    #[sync(server_only, index)]
+    pub owner: String,
+}
+
+fn name(ctx: &Context) -> String {
+    ctx.client().map_or_else(String::new, |client| client.to_string())
+}
+
+#[sync_handlers]
+impl Secret {
+    async fn create(ctx: &Context, draft: Secret) -> Result<Secret> {
+        Ok(Secret { owner: name(ctx), ..draft })
+    }
+
+    async fn update(_ctx: &Context, _current: &Secret, next: Secret) -> Result<Secret> {
+        Ok(Secret { owner: next.next.clone(), ..next })
+    }
+
+    async fn read(ctx: &Context) -> Result<Filter<Secret>> {
+        Ok(Secret::OWNER.eq(name(ctx)))
+    }
+}
 
 fn create(id: u64, cid: &str, title: &str) -> Value {
     json!({"method":"create","id":id,"modelname":"Todo","cid":cid,"model":{"title":title}})
@@ -194,6 +226,42 @@ async fn a_row_of_another_model_is_not_the_target() {
 }
 
 #[tokio::test]
+async fn of_two_creates_the_last_counts() {
+    let server = TestServer::memory().await;
+    let mut client = hello(&server).await;
+    for (id, title) in [(1, "first"), (2, "second"), (3, " ")] {
+        client.send(&create(id, "same", title)).await;
+    }
+    assert_eq!(client.answer(&json!(3)).await["code"], "invalid", "and is no create");
+    let patch =
+        json!({"method":"patch","id":4,"modelname":"Todo","model":{"id":cid("same"),"completed":true}});
+    assert_eq!(client.ask(&patch).await["model"]["title"], "second");
+    server.stop().await;
+}
+
+/// The name that a client gave to a row shows it no more of the row than its id does.
+#[tokio::test]
+async fn a_row_that_is_out_of_view_is_not_found_by_its_cid() {
+    let server = TestServer::memory().await;
+    let mut client = hello(&server).await;
+    client.ask(&json!({"method":"create","id":1,"modelname":"Secret","cid":"s","model":{}})).await;
+    let read = json!({"method":"read","id":"read","modelname":"Secret","model":{"id":cid("s")}});
+    assert_eq!(client.ask(&read).await["model"], json!({"id":1,"next":""}));
+    let patch = |id, next: &str| json!({"method":"patch","id":id,"modelname":"Secret","model":{"id":cid("s"),"next":next}});
+    let given = client.ask(&patch(2, "somebody")).await;
+    assert_eq!((&given["method"], given.get("model")), (&json!("confirm"), None));
+    for request in [read, patch(3, "me")] {
+        let refused = client.ask(&request).await;
+        assert_eq!(
+            (&refused["code"], &refused["message"]),
+            (&json!("not_found"), &json!("there is no such row"))
+        );
+        assert!(refused.get("fields").is_none() && refused.get("current").is_none(), "{refused}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_malformed_reference_is_told() {
     let server = TestServer::memory().await;
     let mut client = hello(&server).await;
@@ -222,6 +290,37 @@ async fn a_malformed_reference_is_told() {
     }
     let read = json!({"method":"read","id":"r","modelname":"Todo","model":{"id":{"$cid":"a","x":1}}});
     assert_eq!(client.ask(&read).await["message"], malformed);
+    // Something around a reference is no id.
+    for (method, id) in [("read", 9), ("patch", 9), ("delete", 10)] {
+        let request = json!({"method":method,"id":id,"modelname":"Todo","model":{"id":[cid("a")]}});
+        let refused = client.ask(&request).await;
+        let message = refused["message"].as_str().unwrap();
+        assert!(
+            message.contains("must be a whole number or a string") || message.contains("is not an id"),
+            "{refused}"
+        );
+    }
+    server.stop().await;
+}
+
+/// Ids are longer than what names them: a message of 64 KiB must not become a row of megabytes that a handler is given.
+#[tokio::test]
+async fn a_row_that_its_ids_make_too_large_is_refused_at_once() {
+    let mut limits = Limits::default();
+    limits.row_bytes = 4096;
+    let server = TestServer::start("memory:", limits).await;
+    let mut client = hello(&server).await;
+    let key = "\u{1}".repeat(256);
+    client
+        .ask(&json!({"method":"create","id":1,"modelname":"Note","cid":"k","model":{"key":key,"text":"x"}}))
+        .await;
+    let link = |id, count| json!({"method":"create","id":id,"modelname":"Link","model":{"todo":1,"more":vec![cid("k"); count]}});
+    assert_eq!(client.ask(&link(2, 2)).await["model"]["more"], json!([key, key]));
+    let request = link(3, 4000);
+    let refused = client.ask(&request).await;
+    assert_eq!((&refused["code"], &refused["retry"]), (&json!("too_large"), &json!(false)), "{refused}");
+    assert_eq!(refused["message"], "a row has at most 4096 bytes of JSON, and its ids alone are more");
+    assert_eq!(client.ask(&request).await, refused, "recorded");
     server.stop().await;
 }
 
@@ -239,6 +338,21 @@ async fn only_after_hello() {
             "a `$cid` names an earlier create of the same client: say `hello` first"
         );
     }
+    server.stop().await;
+}
+
+/// Nothing of a connection without a `hello` must be sent again before something else, so nothing waits for it.
+#[tokio::test]
+async fn without_hello_it_is_not_to_be_sent_again() {
+    let mut limits = Limits::default();
+    limits.in_flight = 1;
+    let server = TestServer::start("memory:", limits).await;
+    let mut client = server.client().await;
+    let read = json!({"method":"read","id":"read","modelname":"Todo","model":{"id":cid("a")}});
+    client.send(&json!([create(1, "a", "milk"), create(2, "b", "tea"), read])).await;
+    assert_eq!(client.answer(&json!(2)).await["limit"], "in_flight");
+    let refused = client.answer(&json!("read")).await;
+    assert_eq!((&refused["code"], &refused["retry"]), (&json!("bad_request"), &json!(false)), "{refused}");
     server.stop().await;
 }
 

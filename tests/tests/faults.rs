@@ -113,6 +113,8 @@ struct Control {
     fault: AtomicU8,
     /// The log cannot be read.
     log_fails: AtomicBool,
+    /// Clients' records cannot be read.
+    clients_fail: AtomicBool,
     /// Held by a test: reads of the log wait.
     log: RwLock<()>,
     begun: AtomicUsize,
@@ -201,6 +203,9 @@ impl Store for TestStore {
         })
     }
     fn client(&self, client: Uuid) -> StoreFuture<'_, Option<ClientRecord>> {
+        if self.control.clients_fail.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::new("no clients, as asked")) });
+        }
         self.inner.client(client)
     }
     fn forget_clients(&self, before: i64) -> StoreFuture<'_, u64> {
@@ -608,6 +613,40 @@ async fn a_change_whose_commit_seemed_to_fail_is_published() {
     let second = timeout(Duration::from_secs(3), client.receive()).await;
     assert_eq!(first["method"], "create", "the confirm came first: {first}; then {second:?}");
     assert!(second.is_ok());
+}
+
+/// What names a create whose outcome is not known, or cannot be looked up now, is to be sent again: `not_found` would be final.
+#[tokio::test]
+async fn what_names_a_create_waits_until_it_is_known() {
+    let server = start(|_| {}).await;
+    let mut client = server.hello().await;
+    let mut create = doc("create", 1, "named", "x");
+    create["cid"] = "c".into();
+    let patch = |id| json!({"method": "patch", "id": id, "modelname": "Doc", "model": {"id": {"$cid": "c"}, "text": "y"}});
+    let read = json!({"method": "read", "id": "read", "modelname": "Doc", "model": {"id": {"$cid": "c"}}});
+    server.control.fault.store(2, Ordering::SeqCst);
+    client.send(&json!([create, patch(2), read])).await;
+    let mut codes = HashMap::new();
+    while codes.len() < 3 {
+        let answer = client.next("error").await;
+        assert_eq!(answer["retry"], true, "{answer}");
+        codes.insert(answer["id"].to_string(), answer["code"].clone());
+    }
+    assert_eq!(
+        (&codes["1"], &codes["2"], &codes["\"read\""]),
+        (&json!("unavailable"), &json!("retry"), &json!("retry"))
+    );
+    client.send(&json!([create, patch(2)])).await;
+    assert_eq!(client.answer(&json!(2)).await["model"]["text"], "x,y");
+
+    server.control.clients_fail.store(true, Ordering::SeqCst);
+    for request in [&read, &patch(3)] {
+        let answer = client.ask(request).await;
+        assert_eq!((&answer["code"], &answer["retry"]), (&json!("unavailable"), &json!(true)), "{answer}");
+    }
+    server.control.clients_fail.store(false, Ordering::SeqCst);
+    assert_eq!(client.ask(&patch(3)).await["model"]["text"], "x,y,y");
+    assert_eq!(client.ask(&read).await["model"]["text"], "x,y,y");
 }
 
 /// A store that panics fails the batch, and nothing else.

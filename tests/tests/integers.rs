@@ -1,4 +1,5 @@
-//! Whole numbers beyond 2^53, which a JavaScript client would change: refused as numbers, exact as strings.
+//! Whole numbers beyond 2^53, which a JavaScript client would change: refused as numbers, exact as strings. And what the server must not
+//! change itself.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -144,5 +145,24 @@ async fn as_a_string_it_comes_back_exactly() {
     client.ask(&json!({"method":"create","id":4,"modelname":"Account","model":model})).await;
     let rows = client.ask(&json!({"method":"read","id":5,"modelname":"Account"})).await;
     assert_eq!(rows["models"][0]["exact"], "18446744073709551615");
+    server.stop().await;
+}
+
+/// A patch of one field leaves the others as they are, and a float is a number like others in JavaScript.
+#[tokio::test]
+async fn floats_stay_what_they_are() {
+    let server = TestServer::memory().await;
+    let mut client = server.client().await;
+    let floats =
+        "[9007199254740991.0,0.1234567890123456,2.2250738585072014e-308,-123456.78901234567,6.02214076e23]";
+    let create = format!(r#"{{"method":"create","id":1,"modelname":"Account","model":{{"more":{floats}}}}}"#);
+    client.send_text(&create).await;
+    let mut texts = vec![client.answer(&json!(1)).await["model"]["more"].to_string()];
+    for id in 2..5 {
+        let patch = json!({"method":"patch","id":id,"modelname":"Account","model":{"id":1,"perhaps":id}});
+        texts.push(client.ask(&patch).await["model"]["more"].to_string());
+    }
+    texts.dedup();
+    assert_eq!(texts, [floats.replace("e23", "e+23")]);
     server.stop().await;
 }

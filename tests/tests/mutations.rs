@@ -65,6 +65,71 @@ async fn another_content_under_a_used_id_is_refused() {
     server.stop().await;
 }
 
+/// All that is asked is its content, as bytes; what is acknowledged beside it and the order of its fields are not.
+#[tokio::test]
+async fn every_field_is_part_of_the_content() {
+    let server = TestServer::memory().await;
+    let (mut client, _) = Client::hello(server.address, Uuid::new_v4(), None).await;
+    client.ask(&create(1, "a")).await;
+    let text = r#"{"method":"patch","id":2,"modelname":"Todo","model":{"id":1},"if_seq":1}"#;
+    client.send_text(text).await;
+    let confirmed = client.answer(&json!(2)).await;
+    assert_eq!(confirmed["method"], "confirm");
+    for same in
+        [r#"{ "ack":0, "if_seq":1, "model":{"id":1}, "modelname":"Todo", "id":2, "method":"patch" }"#, text]
+    {
+        client.send_text(same).await;
+        assert_eq!(client.answer(&json!(2)).await["seq"], confirmed["seq"], "{same}");
+    }
+    for (part, other) in [
+        ("patch", "update"),
+        ("Todo", "Note"),
+        (r#"{"id":1}"#, r#"{"id": 1}"#),
+        (r#""if_seq":1"#, r#""if_seq":2"#),
+        (r#","if_seq":1"#, ""),
+        (r#","if_seq":1"#, r#","if_seq":1,"cid":"c""#),
+    ] {
+        let other = text.replace(part, other);
+        client.send_text(&other).await;
+        assert_eq!(client.answer(&json!(2)).await["code"], "id_conflict", "{other}");
+    }
+    server.stop().await;
+}
+
+/// It is recorded, and what is recorded is read with every reference by cid.
+#[tokio::test]
+async fn a_refusal_does_not_repeat_what_was_sent() {
+    let server = TestServer::memory().await;
+    let (mut client, _) = Client::hello(server.address, Uuid::new_v4(), None).await;
+    client.ask(&create(1, "a")).await;
+    let long = "x".repeat(60_000);
+    for (id, method, model) in [
+        (2, "create", json!({"title":"a","completed":long})),
+        (3, "create", json!(long)),
+        (4, "patch", json!({"id":1,"completed":long})),
+        (5, "delete", json!({"id":1,&*long:1})),
+        (6, "patch", json!({"id":1,&*long:1})),
+        (7, "create", json!({"title":9,&*long:1})),
+    ] {
+        let refused = client.ask(&json!({"method":method,"id":id,"modelname":"Todo","model":model})).await;
+        assert_eq!(refused["code"], "invalid");
+        let text = refused.to_string();
+        assert!(text.len() < 1024, "{} bytes: {}", text.len(), &text[..200]);
+    }
+    let unknown = client.ask(&json!({"method":"create","id":8,"modelname":long,"model":{}})).await;
+    assert_eq!((&unknown["code"], unknown.get("modelname")), (&json!("unknown_model"), None));
+    assert!(unknown.to_string().len() < 1024);
+    let told = client
+        .ask(&json!({"method":"create","id":9,"modelname":"Todo","model":{"title":"a","completed":long}}))
+        .await;
+    let message = told["fields"]["completed"].as_str().unwrap();
+    assert!(
+        message.starts_with("invalid type: string \"xxx") && message.ends_with("xxx\", expected a boolean"),
+        "{message}"
+    );
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_gap_is_refused() {
     let server = TestServer::memory().await;

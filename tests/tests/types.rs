@@ -67,6 +67,7 @@ struct Animal {
     money: Money,
     celsius: Celsius,
     keeper: Option<Keeper>,
+    oddity: Oddity,
 }
 
 /// A model that is part of another one's rows as well.
@@ -370,6 +371,149 @@ struct VisitModel {
     id: i64,
 }
 
+/// What people rarely write.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct Oddity {
+    skipping: Skipping,
+    adjacent: AdjacentSkipping,
+    internal: InternalSkipping,
+    untagged: UntaggedSkipping,
+    one_skipped: OneSkipped,
+    with_foreign: WithForeign,
+    within: Within,
+    tagged: Tagged,
+    called_readonly: readonly,
+    sum: Sum,
+    chain: Chain,
+}
+
+/// Its own name for nothing but itself.
+#[derive(Clone, Debug, Serialize, Deserialize, SyncType)]
+#[serde(untagged)]
+enum Sum {
+    Number(u8),
+    Group(Box<Sum>),
+    Of { parts: Vec<Sum> },
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self::Number(0)
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct Chain(Option<Box<Chain>>);
+
+#[derive(Clone, Debug, Serialize, Deserialize, SyncType)]
+enum Skipping {
+    Whole(#[serde(skip)] Foreign),
+    OnlyRead(#[serde(skip_serializing)] u8),
+    Part(#[serde(skip)] Foreign, u8),
+    All(#[serde(skip)] u8, #[serde(skip)] u8),
+}
+
+impl Default for Skipping {
+    fn default() -> Self {
+        Self::Whole(Foreign::default())
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, SyncType)]
+#[serde(tag = "t", content = "c")]
+enum AdjacentSkipping {
+    Whole(#[serde(skip)] Foreign),
+}
+
+impl Default for AdjacentSkipping {
+    fn default() -> Self {
+        Self::Whole(Foreign::default())
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, SyncType)]
+#[serde(tag = "t")]
+enum InternalSkipping {
+    Whole(#[serde(skip)] Foreign),
+}
+
+impl Default for InternalSkipping {
+    fn default() -> Self {
+        Self::Whole(Foreign::default())
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, SyncType)]
+#[serde(untagged)]
+enum UntaggedSkipping {
+    Whole(#[serde(skip)] Foreign),
+    Number(u8),
+}
+
+impl Default for UntaggedSkipping {
+    fn default() -> Self {
+        Self::Whole(Foreign::default())
+    }
+}
+
+/// serde does not skip it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct OneSkipped(#[serde(skip)] u8);
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct WithForeign {
+    a: u8,
+    #[serde(skip)]
+    #[expect(dead_code)]
+    cache: Foreign,
+}
+
+/// Within an object a type is not what it is alone, also where it has a name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct Within {
+    a: String,
+    #[serde(flatten)]
+    maybe: MaybeWeather,
+    #[serde(flatten)]
+    external: External,
+    #[serde(flatten)]
+    rest: Numbers,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct MaybeWeather(Option<Weather>);
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct Numbers(BTreeMap<String, u8>);
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+enum External {
+    #[default]
+    Unit,
+    Number(u8),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, SyncType)]
+#[serde(tag = "kind")]
+enum Tagged {
+    Empty(Marker),
+    Numbers(Numbers),
+    Either(External),
+}
+
+impl Default for Tagged {
+    fn default() -> Self {
+        Self::Empty(Marker)
+    }
+}
+
+/// Called as what begins a type of TypeScript.
+#[expect(non_camel_case_types, reason = "that is the point")]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]
+struct readonly {
+    a: u8,
+}
+
 fn server() -> Server {
     Server::builder().store("memory:").build().unwrap()
 }
@@ -486,6 +630,37 @@ fn what_serde_writes_and_reads_is_of_the_types() {
     samples.written("Models2", &Models::default());
     samples.written("AnimalInsert", &AnimalInsert::default());
     samples.written("class2", &Class::default());
+    for skipping in [
+        Skipping::Whole(Foreign::default()),
+        Skipping::OnlyRead(1),
+        Skipping::Part(Foreign::default(), 1),
+        Skipping::All(1, 2),
+    ] {
+        samples.written("Skipping", &skipping);
+    }
+    samples.read::<Skipping>("SkippingInsert", &json!("Whole"));
+    samples.read::<Skipping>("SkippingInsert", &json!({ "OnlyRead": 1 }));
+    samples.written("AdjacentSkipping", &AdjacentSkipping::default());
+    samples.written("InternalSkipping", &InternalSkipping::default());
+    samples.written("UntaggedSkipping", &UntaggedSkipping::default());
+    samples.written("UntaggedSkipping", &UntaggedSkipping::Number(1));
+    samples.written("OneSkipped", &OneSkipped(1));
+    samples.written("WithForeign", &WithForeign::default());
+    let within = Within { rest: Numbers(BTreeMap::from([("n".into(), 1)])), ..Within::default() };
+    samples.written("Within", &within);
+    let maybe = MaybeWeather(Some(Weather { rain: true }));
+    samples.written("Within", &Within { maybe, external: External::Number(1), ..Within::default() });
+    for tagged in [
+        Tagged::Empty(Marker),
+        Tagged::Numbers(Numbers(BTreeMap::from([("n".into(), 1)]))),
+        Tagged::Either(External::Unit),
+        Tagged::Either(External::Number(1)),
+    ] {
+        samples.written("Tagged", &tagged);
+    }
+    samples.written("readonly2", &readonly::default());
+    samples.written("Sum", &Sum::Group(Box::new(Sum::Of { parts: vec![Sum::Group(Box::default())] })));
+    samples.written("Chain", &Chain(Some(Box::new(Chain(None)))));
 
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("samples.ts", samples.text);

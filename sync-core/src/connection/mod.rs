@@ -222,7 +222,7 @@ impl Connection {
             let claim = self.claim.get();
             let (mutation, subject, now) = match next {
                 Ordered::Mutate(mutation, subject, now) => (mutation, subject, now),
-                Ordered::Read { subject, .. } if blocked.is_some() => {
+                Ordered::Read { subject, .. } if claim.is_some() && blocked.is_some() => {
                     self.refuse(&subject, &earlier_first());
                     continue;
                 }

@@ -14,6 +14,7 @@ use crate::{
     Context, Error, ErrorCode, Result,
     handlers::{CreateInput, DeleteInput, Row, UpdateInput},
     model::{Key, KeyKind, filter::Expr},
+    object::shown,
     protocol::{
         Method,
         request::{self, MutationContent},
@@ -170,7 +171,7 @@ impl Engine {
         match (content.method, handlers.delete, handlers.update) {
             (Method::Delete, Some(delete), _) => {
                 if let Some(field) = other_field(model, &content.row)? {
-                    return Err(Error::invalid(field, "a `delete` takes the id alone").into());
+                    return Err(Error::invalid(shown(&field), "a `delete` takes the id alone").into());
                 }
                 guarded(delete(context, DeleteInput { current: &current })).await?;
             }

@@ -41,6 +41,12 @@ impl Engine {
             row.push_str(content.row.get(copied..reference.span.start).unwrap_or_default());
             row.push_str(&serde_json::to_string(key)?);
             copied = reference.span.end;
+            // No handler is given what grew far beyond the message that it came in.
+            if row.len() > content.row.len().saturating_add(self.limits.row_bytes) {
+                let limit = self.limits.row_bytes;
+                let message = format!("a row has at most {limit} bytes of JSON, and its ids alone are more");
+                return Err(Error::new(ErrorCode::TooLarge, message));
+            }
         }
         row.push_str(content.row.get(copied..).unwrap_or_default());
         Ok(Cow::Owned(MutationContent { row: row.into(), ..content.clone() }))

@@ -70,3 +70,122 @@ fn around(row: &str, name: usize, colon: usize) -> Result<Reference<'_>> {
     let Text(cid) = text.ok_or_else(malformed)?;
     Ok(Reference { span: open..close + 1, cid })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// `row` with its references as `found(cid)`, by way of the text.
+    fn replaced(row: &str) -> Result<String> {
+        let (mut text, mut copied) = (String::new(), 0);
+        for Reference { span, cid } in find(row)? {
+            text.push_str(&row[copied..span.start]);
+            text.push_str(&Value::from(format!("found {cid}")).to_string());
+            copied = span.end;
+        }
+        Ok(text + &row[copied..])
+    }
+
+    /// The same by way of a parser.
+    fn replaced_in(value: &Value) -> Option<Value> {
+        Some(match value {
+            Value::Object(fields) if fields.contains_key("$cid") => match &fields["$cid"] {
+                Value::String(cid) if fields.len() == 1 => format!("found {cid}").into(),
+                _ => return None,
+            },
+            Value::Object(fields) => {
+                let fields = fields.iter().map(|(name, value)| Some((name.clone(), replaced_in(value)?)));
+                Value::Object(fields.collect::<Option<_>>()?)
+            }
+            Value::Array(values) => Value::Array(values.iter().map(replaced_in).collect::<Option<_>>()?),
+            value => value.clone(),
+        })
+    }
+
+    const STRINGS: [&str; 9] = [
+        r#""$cid""#,
+        r#""a""#,
+        r#""""#,
+        r#""\"""#,
+        r#""\"$cid\":""#,
+        r#""{\"$cid\":\"a\"}""#,
+        r#""\\\\""#,
+        r#""ü\u00fc\ud83d\ude00""#,
+        r#""$cid ""#,
+    ];
+    const SPACES: [&str; 4] = ["", "", " ", "\r\n\t "];
+
+    /// Appends a value of any shape.
+    fn json(seed: &mut u64, depth: u32, into: &mut String) {
+        let mut pick = |among: u64| {
+            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from((*seed >> 33) % among).unwrap()
+        };
+        let (kind, string) = (pick(if depth == 0 { 3 } else { 6 }), STRINGS[pick(9)]);
+        let (length, space) = (pick(4), SPACES[pick(4)]);
+        match kind {
+            0 => into.push_str("-1.5e7"),
+            1 => into.push_str(string),
+            2 => into.push_str("null"),
+            3 => write!(into, "{{{space}\"$cid\"{space}:{space}{string}{space}}}").unwrap(),
+            4 => {
+                into.push('[');
+                for index in 0..length {
+                    into.push_str(if index > 0 { "," } else { space });
+                    json(seed, depth - 1, into);
+                    into.push_str(space);
+                }
+                into.push(']');
+            }
+            _ => {
+                into.push('{');
+                for index in 0..length {
+                    *into += if index > 0 { "," } else { space };
+                    // No name twice.
+                    let name = ["\"$cid\"", "\"b\"", "\"\\\"$cid\\\"\"", "\"\\\\\""][index];
+                    // The first rarely: what is malformed ends the comparison.
+                    let name = if index == 0 && string != STRINGS[0] { "\"x\"" } else { name };
+                    write!(into, "{name}{space}:{space}").unwrap();
+                    json(seed, depth - 1, into);
+                    into.push_str(space);
+                }
+                into.push('}');
+            }
+        }
+    }
+
+    #[test]
+    fn the_text_has_the_references_that_a_parser_finds() {
+        let (mut seed, mut counts) = (7, [0; 3]);
+        for _ in 0..20_000 {
+            let mut row = String::new();
+            json(&mut seed, 4, &mut row);
+            let value: Value = serde_json::from_str(&row).unwrap();
+            let expected = replaced_in(&value);
+            let found = replaced(&row).ok().map(|text| serde_json::from_str::<Value>(&text).unwrap());
+            assert_eq!(found, expected, "{row}");
+            counts[if expected.is_none() { 0 } else { 1 + usize::from(expected == Some(value)) }] += 1;
+        }
+        assert!(counts.iter().all(|count| *count > 100), "{counts:?}");
+    }
+
+    #[test]
+    fn a_name_that_is_given_twice_is_malformed() {
+        for row in
+            [r#"{"$cid":"a","$cid":"b"}"#, r#"{"a":{"$cid":"a","$cid":1}}"#, r#"{"$cid":{"$cid":"a"}}"#]
+        {
+            assert!(find(row).is_err(), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_escapes_is_another() {
+        assert_eq!(find(r#"{"a":{"\u0024cid":"a"},"b":"$cid"}"#).unwrap().len(), 0);
+        let row = r#"{"a":{"\u0024cid":"a"},"b":{"$cid":"\u0061"}}"#;
+        assert_eq!(find(row).unwrap()[0].cid, "a");
+    }
+}

@@ -10,7 +10,7 @@ use super::{RequestId, reference};
 use crate::{
     Error, ErrorCode, Result,
     model::Key,
-    object::{Object, Text, shown},
+    object::{Object, Text, shortened, shown},
     safe_integer::{self, MAX_SAFE_INTEGER},
     store::{MutationId, Seq},
     types::ClientSchema,
@@ -193,7 +193,9 @@ impl Message {
         };
         subject.method = Some(method.name());
         // What can be read of the subject stands in the answer, also when something else is wrong.
-        subject.model = fields.text("modelname").ok().flatten().map(Into::into);
+        // No model has a longer name, and the answer to a mutation is recorded.
+        let model = fields.text("modelname").ok().flatten().filter(|name| name.len() <= MAX_NAME);
+        subject.model = model.map(Into::into);
         subject.cid = fields.name("cid").ok().flatten();
         subject.id = fields.id().ok().flatten();
         let ack = fields.integer("ack");
@@ -455,5 +457,5 @@ fn not_json(error: &serde_json::Error) -> Error {
 
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.replacen("invalid type: ", "it is a ", 1)
+    shortened(&text).replacen("invalid type: ", "it is a ", 1)
 }

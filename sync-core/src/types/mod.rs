@@ -135,23 +135,8 @@ impl Type {
     #[must_use]
     pub fn flattened(properties: Vec<Property>, flattened: Vec<Self>) -> Self {
         let mut parts = vec![Self::Object(properties)];
-        parts.extend(flattened.into_iter().map(Self::within_object));
+        parts.extend(flattened);
         Self::Intersection(parts)
-    }
-
-    /// As part of an object that has other properties.
-    fn within_object(self) -> Self {
-        match self {
-            Self::Null => Self::Object(Vec::new()),
-            Self::Nullable(inner) => {
-                let variant = |ty| Variant { doc: "", ty, read: true, insert: true };
-                Self::Union(vec![variant(inner.within_object()), variant(Self::Object(Vec::new()))])
-            }
-            // The other properties need not be of the type of its values.
-            Self::Record(_) | Self::Unknown => Self::Unknown.record(),
-            Self::Directed { read, insert } => Self::directed(read.within_object(), insert.within_object()),
-            other => other,
-        }
     }
 
     /// What it is in one direction.
@@ -319,6 +304,60 @@ impl Types {
         }
     }
 
+    /// A type as part of an object that has other properties: `None` if it is the same there. `path` has the named types around it.
+    fn within_object(&self, ty: &Type, direction: Direction, path: &mut Vec<usize>) -> Option<Type> {
+        let variant = |ty: Type| Variant { doc: "", ty, read: true, insert: true };
+        match ty.directed_to(direction) {
+            // Nothing is written.
+            Type::Null => Some(Type::Object(Vec::new())),
+            // A variant without a value, which is a property then.
+            Type::Literal(name) => Some(Type::Object(vec![Property::always(name, Type::Null)])),
+            Type::Nullable(inner) => {
+                let inner = self.within_object(inner, direction, path).unwrap_or_else(|| (**inner).clone());
+                Some(Type::Union(vec![variant(inner), variant(Type::Object(Vec::new()))]))
+            }
+            // The other properties need not be of the type of its values.
+            Type::Record(_) | Type::Unknown => Some(Type::Unknown.record()),
+            Type::Union(variants) => {
+                let parts = variants.iter().filter(|it| it.is_in(direction));
+                let parts: Vec<_> =
+                    parts.map(|it| (it, self.within_object(&it.ty, direction, path))).collect();
+                if parts.iter().all(|(_, part)| part.is_none()) {
+                    return None;
+                }
+                let parts = parts.into_iter().map(|(it, part)| {
+                    let ty = part.unwrap_or_else(|| it.ty.clone());
+                    Variant { doc: it.doc, ..variant(ty) }
+                });
+                Some(Type::Union(parts.collect()))
+            }
+            Type::Named(index) if !path.contains(index) => {
+                path.push(*index);
+                let definition = self.definition(*index);
+                let part = definition.and_then(|it| self.within_object(&it.ty, direction, path));
+                path.pop();
+                part
+            }
+            _ => None,
+        }
+    }
+
+    /// The type of that index as what its name stands for, which TypeScript does not let stand for itself. Nor does serde: a value that is
+    /// another one of the same type, with nothing around it, is written as that one.
+    fn without_itself(index: usize, ty: &Type, direction: Direction) -> Type {
+        let without = |ty: &Type| Self::without_itself(index, ty, direction);
+        match ty.directed_to(direction) {
+            Type::Named(itself) if *itself == index => Type::Union(Vec::new()),
+            Type::Nullable(inner) => without(inner).nullable(),
+            Type::Intersection(parts) => Type::Intersection(parts.iter().map(without).collect()),
+            Type::Union(variants) => {
+                let variants = variants.iter().map(|it| Variant { ty: without(&it.ty), ..it.clone() });
+                Type::Union(variants.collect())
+            }
+            ty => ty.clone(),
+        }
+    }
+
     fn definition(&self, index: usize) -> Option<&Definition> {
         self.definitions.get(index)
     }
@@ -326,7 +365,9 @@ impl Types {
 
 #[cfg(test)]
 mod tests {
-    use super::{Type, Types};
+    use serde::{Deserialize, Serialize};
+
+    use super::{Direction, Type, Types};
     use crate::SyncType;
 
     #[derive(SyncType)]
@@ -341,6 +382,24 @@ mod tests {
         assert_eq!(types.definitions.len(), 1);
         Pair::<String>::__describe(&mut types);
         assert_eq!(types.definitions.len(), 2);
+    }
+
+    /// Nobody can write a value of it as part of an object; it is looked at all the same.
+    #[derive(Serialize, Deserialize, SyncType)]
+    #[sync(crate = "crate")]
+    #[serde(untagged)]
+    enum Endless {
+        Nothing,
+        Again(Box<Self>),
+        Other(Option<Box<Endless>>),
+    }
+
+    #[test]
+    fn a_type_that_contains_itself_has_an_end_within_an_object() {
+        let mut types = Types::default();
+        let endless = Endless::__describe(&mut types);
+        let within = types.within_object(&endless, Direction::Read, &mut Vec::new());
+        assert!(matches!(within, Some(Type::Union(variants)) if variants.len() == 3));
     }
 
     #[test]

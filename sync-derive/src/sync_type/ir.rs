@@ -160,7 +160,8 @@ impl Builder<'_> {
             .filter_map(|field| {
                 let serde = PartAttributes::of(&field.attrs);
                 let value = self.value(field, &serde, errors);
-                (!serde.skip.write).then_some(value)
+                // serde writes and reads the one field of a newtype, whatever is said of it.
+                (!serde.skip.write || fields.len() == 1).then_some(value)
             })
             .collect();
         match (fields.len(), values.len()) {
@@ -223,6 +224,10 @@ impl Builder<'_> {
                     () => Presence::UnlessNullable,
                 },
             };
+            if presence == (BothWays { write: Presence::Never, read: Presence::Never }) {
+                // Its type need not be known.
+                continue;
+            }
             let doc = docs::of(&field.attrs);
             let property = |name, value, read, insert| Property {
                 name,
@@ -261,18 +266,19 @@ impl Builder<'_> {
             let read = name(&serde.rename.read, self.serde.rename_all.read);
             let tagging = if serde.is_untagged { Tagging::Untagged } else { tagging };
             let doc = docs::of(&variant.attrs);
-            let is_same = write == read || matches!(tagging, Tagging::Untagged);
-            let mut push = |name, read, insert, errors: &mut Errors| {
+            let unit = is_unit(&variant.fields);
+            let is_same = (write == read || matches!(tagging, Tagging::Untagged)) && unit.write == unit.read;
+            let mut push = |name, is_unit, read, insert, errors: &mut Errors| {
                 if read || insert {
-                    let form = self.form(variant, &serde, name, tagging, errors);
+                    let form = self.form(variant, &serde, (name, is_unit), tagging, errors);
                     variants.push(Variant { doc: doc.clone(), read, insert, form });
                 }
             };
             if is_same {
-                push(&write, !serde.skip.write, !serde.skip.read, errors);
+                push(&write, unit.write, !serde.skip.write, !serde.skip.read, errors);
             } else {
-                push(&write, !serde.skip.write, false, errors);
-                push(&read, false, !serde.skip.read, &mut Errors::default());
+                push(&write, unit.write, !serde.skip.write, false, errors);
+                push(&read, unit.read, false, !serde.skip.read, &mut Errors::default());
             }
         }
         variants
@@ -282,16 +288,17 @@ impl Builder<'_> {
         &self,
         variant: &syn::Variant,
         serde: &PartAttributes,
-        name: &str,
+        (name, is_unit): (&str, bool),
         tagging: Tagging<'_>,
         errors: &mut Errors,
     ) -> Form {
         let sync = sync_attributes::type_of_part(&variant.attrs, "a variant", errors);
-        let is_unit = matches!(variant.fields, Fields::Unit);
         let shape = if let Some(ts) = sync {
             Shape::Verbatim(ts)
         } else if serde.with.is_some() {
             Shape::Value(Value { ty: TokenStream::new(), field_type: FieldType::Custom })
+        } else if is_unit {
+            Shape::Null
         } else if matches!(variant.fields, Fields::Named(_)) {
             let rename_all = BothWays {
                 write: serde.rename_all.write.or(self.serde.rename_all_fields.write),
@@ -365,6 +372,17 @@ impl Property {
             read: Presence::Always,
             insert: Presence::Always,
         }
+    }
+}
+
+/// Whether serde takes a variant for one without a value: also where it skips the only one.
+fn is_unit(fields: &Fields) -> BothWays<bool> {
+    match fields {
+        Fields::Unit => BothWays { write: true, read: true },
+        Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
+            fields.unnamed.first().map(|field| PartAttributes::of(&field.attrs).skip).unwrap_or_default()
+        }
+        Fields::Unnamed(_) | Fields::Named(_) => BothWays::default(),
     }
 }
 
