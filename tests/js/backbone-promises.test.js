@@ -250,6 +250,15 @@ same("destroy", async (scene) => {
   return [length, model.collection === undefined];
 }, { rows: ["milk", "tea"] });
 
+same("destroy of one that was saved before", async (scene) => {
+  await fetched(scene);
+  const model = scene.todos.at(0);
+  model.save({ title: "oat milk" });
+  await scene.quiet();
+  scene.watch("model", model);
+  model.destroy(scene.callbacks("destroy"));
+}, { rows: ["milk", "tea"] });
+
 same("destroy with wait", async (scene) => {
   await fetched(scene);
   scene.todos.at(0).destroy({ wait: true, ...scene.callbacks("destroy") });

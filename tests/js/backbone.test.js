@@ -137,8 +137,10 @@ test("several collections and models of one row agree; each hears once", async (
   await quiet();
   assert.equal(log.filter((line) => line.startsWith("second add")).length, 1);
   assert.deepEqual([todos.pluck("id"), second.pluck("id")], [[1, 2], [1, 2]]);
+  log.length = 0;
   other.delete(2);
   assert.deepEqual([todos.pluck("id"), second.pluck("id")], [[1], [1]]);
+  assert.deepEqual(log.filter((line) => line.includes(" destroy ")).map((line) => line.split(" ")[0]), ["todos", "second"]);
 });
 
 test("two models of one row that are saved at once: different attributes both survive", async () => {
@@ -154,12 +156,26 @@ test("two models of one row that are saved at once: different attributes both su
 });
 
 test("one model in two collections hears once", async () => {
-  const { Todos, todos, other } = await scene({ rows: ["milk"] });
+  const { Todos, todos, other } = await scene({ rows: ["milk"], isFetched: false });
   const second = new Todos();
-  second.add(todos.at(0));
-  const log = record({ model: todos.at(0) });
+  const model = todos.add({ id: 1, title: "milk" });
+  second.add(model);
+  const log = record({ model });
+  model.once("change:title", () => model.set({ title: "half typed" }));
   other.change(1, { title: "oat milk" });
-  assert.deepEqual(log.map((line) => line.split(" ")[1]), ["add", "change:title", "change"].slice(1));
+  assert.deepEqual(log.map((line) => line.split(" ")[1]), ["change:title", "change:title", "change"]);
+  assert.equal(model.get("title"), "half typed");
+});
+
+test("a model whose row is gone listens to nothing more, as one that was destroyed here", async () => {
+  const { Todo, todos, other } = await scene({ rows: ["milk"] });
+  const neighbour = new Todo();
+  let heard = 0;
+  todos.at(0).listenTo(neighbour, "change", () => (heard += 1));
+  neighbour.set({ title: "a" });
+  other.delete(1);
+  neighbour.set({ title: "b" });
+  assert.equal(heard, 1);
 });
 
 test("rows that are parsed and named by another attribute", async () => {
@@ -225,6 +241,15 @@ test("a listener that writes, or throws, in the middle of others' changes", asyn
   report.mock.restore();
   other.change(2, { title: "green tea" });
   assert.equal(todos.get(2).get("title"), "green tea");
+});
+
+test("`request` has the promise, also in the options, as Backbone's own has its request", async () => {
+  const { todos } = await scene();
+  const seen = [];
+  todos.on("request", (model, promise, options) => seen.push(typeof promise.then, options.xhr === promise));
+  todos.create({ title: "milk" });
+  todos.fetch();
+  assert.deepEqual(seen, ["function", true, "function", true]);
 });
 
 // Before there is a confirm, or a line.
@@ -350,9 +375,11 @@ test("a refused creation: the error, with the model as it was saved; then it lea
   const second = new Todos();
   const seen = [];
   const model = todos.create({ title: "" }, { error: (model, error) => seen.push(model.get("title"), todos.length, error.code, error.fields.get("title")) });
+  const third = new Todos([model]);
   await settled();
   assert.equal(second.length, 1);
   await quiet();
+  assert.equal(third.length, 0);
   assert.deepEqual(seen, ["", 1, "invalid", "must not be empty"]);
   assert.deepEqual([todos.length, second.length], [0, 0]);
   assert.deepEqual(log.map((line) => line.split(" ")[1]), ["add", "update", "request", "error", "remove", "update"]);
@@ -397,7 +424,7 @@ test("a model that may not be read says so; what is written to it is written, an
   const world = stage();
   const Todo = world.syncedModel.extend({}, { modelname: "Todo" });
   const Todos = world.syncedCollection.extend({ model: Todo }, { modelname: "Todo" });
-  const todos = new Todos();
+  const [todos, second] = [new Todos(), new Todos()];
   const log = record({ todos });
   await settled();
   world.socket.open();
@@ -416,6 +443,7 @@ test("a model that may not be read says so; what is written to it is written, an
   assert.ok(log.some((line) => line.startsWith("todos error")));
   assert.ok(log.some((line) => line.startsWith("todos sync")));
   assert.ok(todos.contains(model));
+  assert.equal(second.length, 1);
 });
 
 // Names, and what else is on the page.

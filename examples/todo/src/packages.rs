@@ -40,6 +40,10 @@ async fn npm_ci(npm: &Path, folder: &Path) -> io::Result<()> {
         Err(TryLockError::WouldBlock) => return Err(io::Error::other("another todo is installing them")),
         Err(TryLockError::Error(error)) => return Err(error),
     }
+    // The one before may just have ended.
+    if is_installed(folder) {
+        return Ok(());
+    }
     let installed = Command::new(npm)
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
         .current_dir(folder)

@@ -179,25 +179,23 @@ impl std::error::Error for BuildError {}
 
 /// A store that is not open yet.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "sqlite"), derive(Default))]
 pub(super) enum StoreChoice {
+    #[cfg_attr(not(feature = "sqlite"), default)]
     Memory,
     #[cfg(feature = "sqlite")]
     Sqlite(PathBuf),
     Custom(Arc<dyn Store>),
 }
 
+#[cfg(feature = "sqlite")]
 impl Default for StoreChoice {
     fn default() -> Self {
-        #[cfg(feature = "sqlite")]
-        {
-            let program = std::env::current_exe().ok();
-            let name = program.as_deref().and_then(|path| path.file_stem()).map(PathBuf::from);
-            let mut file = name.unwrap_or_else(|| "sync".into()).into_os_string();
-            file.push(".db");
-            Self::Sqlite(file.into())
-        }
-        #[cfg(not(feature = "sqlite"))]
-        Self::Memory
+        let program = std::env::current_exe().ok();
+        let name = program.as_deref().and_then(|path| path.file_stem()).map(PathBuf::from);
+        let mut file = name.unwrap_or_else(|| "sync".into()).into_os_string();
+        file.push(".db");
+        Self::Sqlite(file.into())
     }
 }
 
