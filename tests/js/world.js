@@ -142,7 +142,6 @@ export class World {
     const isIt = (write) => !write.commit && write.method === method && write.key === key && (method === "delete" || write.title === title);
     const write = owner.together.flatMap(({ writes }) => writes).find(isIt);
     assert.ok(write, `a ${method} that nobody asked for, or that was done twice`);
-    if (process.env.DBG) console.log("COMMIT", owner.index, method, title, write.outcome);
     assert.notEqual(write.outcome, "lost", "what was sent is kept");
     write.commit = commit;
   }
@@ -319,7 +318,7 @@ export class Person {
     for (const write of this.writes) {
       if (write.outcome !== "pending") continue;
       if (isKept(write) || write.commit) assert.ok(!wasLost, `${write.title} is kept, but what was before it is not`);
-      else { [wasLost, write.outcome] = [true, "lost"]; if (process.env.DBG) console.log("LOST", this.index, JSON.stringify(write)); }
+      else [wasLost, write.outcome] = [true, "lost"];
     }
     this.shown = { epoch: 0, seq: 0 };
     if (world.shared) this.isGone = true;
