@@ -66,6 +66,8 @@ export class Mutations {
   #queue = [];
   /** Committed, and waiting until the rows show it. @type {Mutation[]} */
   #confirmed = [];
+  /** By the cid of a row that had no id yet when they were handed in: those that name it. @type {Map<string, Mutation[]>} */
+  #naming = new Map();
   #n = 0;
   /** The last id that was given. */
   #last = 0;
@@ -116,6 +118,11 @@ export class Mutations {
     return [...this.#confirmed, ...this.#queue].sort((a, b) => a.n - b.n);
   }
 
+  /** What names a row by its cid. @param {string} cid @returns {readonly Mutation[]} */
+  naming(cid) {
+    return this.#naming.get(cid) ?? [];
+  }
+
   /** The creates that the server may have decided. @param {string} modelname */
   undecided(modelname) {
     return this.#queue.filter(({ method, modelname: name, sent, doubtful }) => method === "create" && name === modelname && (sent || doubtful));
@@ -138,7 +145,10 @@ export class Mutations {
     this.#kept = this.#acked = this.#known();
     this.#push(mine);
     for (const { cid, key, row, idName } of restored) if (cid) this.#names.add(cid, key === cid ? row?.[idName] : key);
-    for (const mutation of restored) this.#handlers.added(mutation);
+    for (const mutation of restored) {
+      this.#note(mutation);
+      this.#handlers.added(mutation);
+    }
     this.#flush();
   }
 
@@ -149,7 +159,10 @@ export class Mutations {
   adopt(mutations) {
     this.#push(mutations);
     for (const { cid, key } of mutations) if (cid) this.#names.add(cid, key === cid ? undefined : key);
-    for (const mutation of mutations) this.#handlers.added(mutation);
+    for (const mutation of mutations) {
+      this.#note(mutation);
+      this.#handlers.added(mutation);
+    }
     this.#flush();
   }
 
@@ -294,7 +307,8 @@ export class Mutations {
       this.#reject(mutation, new SyncError({ code: "too_large", message: `larger than ${this.#messageBytes} bytes` }));
       return false;
     }
-    const creates = this.#queue.filter((other) => other.id !== undefined && other.cid !== cid && named.has(/** @type {string} */ (other.cid)));
+    const sent = this.#queue.slice(0, this.#inFlight);
+    const creates = sent.filter((other) => other.id !== undefined && other.cid !== cid && named.has(/** @type {string} */ (other.cid)));
     mutation.id = this.#last += 1;
     mutation.wire = wire;
     mutation.needs = creates[0]?.id;
@@ -308,6 +322,15 @@ export class Mutations {
       mutation.n = this.#n += 1;
       this.#queue.push(mutation);
       this.#journal?.put(mutation);
+    }
+  }
+
+  /** @param {Mutation} mutation */
+  #note(mutation) {
+    for (const cid of this.#names.unsettled(mutation.model)) {
+      const naming = this.#naming.get(cid);
+      if (naming) naming.push(mutation);
+      else this.#naming.set(cid, [mutation]);
     }
   }
 
@@ -335,7 +358,10 @@ export class Mutations {
   /** Up to which id all outcomes are known, and not needed any more by what is to be decided. */
   #known() {
     let known = this.#last;
-    for (const { id, needs } of this.#queue) if (id !== undefined) known = Math.min(known, (needs ?? id) - 1);
+    for (const { id, needs } of this.#queue) {
+      if (id === undefined) break;
+      known = Math.min(known, (needs ?? id) - 1);
+    }
     return known;
   }
 
@@ -369,13 +395,13 @@ export class Mutations {
 
   /** What is kept must not name a row by a cid that nobody knows later. @param {string} cid */
   #name(cid) {
-    for (const mutation of this.#queue) {
-      const model = this.#names.shown(mutation.model);
-      if (model === mutation.model && mutation.key !== cid) continue;
-      mutation.model = model;
+    for (const mutation of this.naming(cid)) {
+      if (mutation.isDecided) continue;
+      mutation.model = this.#names.shown(mutation.model);
       mutation.key = this.#names.shown(mutation.key);
       this.#journal?.put(mutation);
     }
+    this.#naming.delete(cid);
   }
 
   /** @param {Mutation} mutation @param {Error} error */

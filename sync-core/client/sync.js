@@ -275,7 +275,7 @@ export class Database {
     if (id === undefined) return;
     this.#collections.get(modelname)?.view.settle(cid, id);
     // Pending rows may name it in their fields.
-    for (const { view } of this.#collections.values()) view.touchPending(({ model }) => JSON.stringify(model).includes(cid));
+    for (const mutation of this.#session.mutations.naming(cid)) this.#collections.get(mutation.modelname)?.view.touchPending(mutation);
   }
 
   /** @param {Mutation} mutation @param {Error} [error] */

@@ -90,9 +90,9 @@ export class View {
     this.#dirty.add(key);
   }
 
-  /** What is pending may name rows that have their ids by now. @param {(mutation: Mutation) => boolean} concerns */
-  touchPending(concerns) {
-    for (const [key, pending] of this.#pending) if (pending.some(concerns)) this.#dirty.add(key);
+  /** It names a row that has its id by now. @param {Mutation} mutation */
+  touchPending(mutation) {
+    this.#dirty.add(this.keyOf(mutation.key));
   }
 
   /**
