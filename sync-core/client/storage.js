@@ -170,13 +170,14 @@ export class Keeper {
       const session = this.#begin({
         applied: () => {
           session.mutations.settle(() => true);
-          if (session.mutations.isIdle) session.close(new SyncError({ code: "closed" }));
+          if (session.reason || !session.mutations.isIdle) return;
+          journal.forget(slot);
+          session.close(new SyncError({ code: "closed" }));
         },
         status: (status) => {
           if (status !== "closed") return;
           this.#inherited.delete(session);
           // What is left, because the server would not have it now, is left for another time.
-          if (session.mutations.isIdle) journal.forget(slot);
           journal.saved().then(resolve);
         },
       });

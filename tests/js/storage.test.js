@@ -257,3 +257,27 @@ test("a storage that fails on the way is said once, and what is written is sent 
   assert.equal(warnings.mock.callCount(), 1);
   assert.equal(c.db.storage, "memory");
 });
+
+test("what a closed page has left stays, if the page that finishes it is closed first, or refused", async () => {
+  for (const end of ["closed", "refused"]) {
+    const disk = new Disk();
+    const [a, b] = [await started(disk), await started(disk)];
+    outcome(a.todos.create({ title: "sent" }));
+    await turns();
+    outcome(a.todos.create({ title: "not yet" }));
+    await turns();
+    a.tab.crash(true);
+    await turns();
+    b.clock.advance(2_000);
+    await turns();
+    assert.equal(b.sockets.length, 2);
+    b.socket.open();
+    if (end === "closed") b.db.close();
+    else b.socket.receive({ method: "error", request: "hello", code: "schema_mismatch", message: "", retry: false });
+    await turns();
+    b.clock.advance(1_000);
+    await turns();
+    assert.deepEqual((await disk.read("mutations")).map(([, { model }]) => model.title), ["sent", "not yet"], end);
+    assert.equal((await disk.read("slots")).length, 2, end);
+  }
+});
