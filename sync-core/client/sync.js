@@ -437,7 +437,8 @@ export class Database {
   /** A row that was created here may be heard of before its confirm. @param {readonly Message[]} messages */
   #created(messages) {
     for (const { modelname, cid, model } of messages) {
-      if (!this.#names.has(cid)) continue;
+      // Others hear the cid too: what they create under it later is not this row. Nor is a row called by its cid that has an id of its own.
+      if (!this.#names.has(cid) || this.#names.idOf(cid) !== undefined) continue;
       this.#names.settle(cid, model[this.#models.get(modelname)?.idName ?? "id"]);
       this.#named(modelname, cid);
     }
