@@ -188,6 +188,10 @@ export class Mutations {
     this.#inFlight = Math.min(IN_FLIGHT, limits?.in_flight ?? IN_FLIGHT);
     this.#messageBytes = limits?.message_bytes ?? Infinity;
     this.#acked = this.#kept;
+    for (const mutation of this.#queue) {
+      // More was sent than is kept, as after a power cut: what is kept, and comes from an earlier page, was sent under these ids.
+      if (mutation.id === undefined && !mutation.resolve && this.#last < last) mutation.id = this.#last += 1;
+    }
     for (const outcome of outcomes) this.decide(outcome);
     for (const mutation of this.#queue.filter(({ id }) => id !== undefined && id <= last)) this.#reject(mutation, unknown());
     this.#last = Math.max(this.#last, last);

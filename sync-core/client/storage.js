@@ -155,7 +155,7 @@ export class Keeper {
     /** @type {Content[]} */
     const contents = await done(store.getAll(ofSlot(slot)));
     const undecided = contents.filter(({ seq }) => seq === undefined);
-    if (undecided.every(({ id }) => id === undefined)) {
+    if (!this.isBroken && undecided.every(({ id }) => id === undefined)) {
       // In one transaction: it is never there twice, nor not at all.
       this.#journal?.forget(slot);
       this.#session.mutations.adopt(undecided.map((content) => ({ ...content })));

@@ -281,3 +281,49 @@ test("what a closed page has left stays, if the page that finishes it is closed 
     assert.equal((await disk.read("slots")).length, 2, end);
   }
 });
+
+test("what was sent after the storage had failed, or lost its last moments, is not done again by the next page", async (context) => {
+  context.mock.method(console, "warn", () => {});
+  for (const isKnown of [true, false]) {
+    const disk = new Disk();
+    const c = await opened(disk);
+    for (const title of ["c", "d"]) outcome(c.todos.create({ title }));
+    await turns();
+    c.tab.isFull = true;
+    c.online({ limits: { in_flight: 1 } });
+    await turns();
+    const [{ cid, id }] = mutations(c);
+    assert.equal(id, 1, "it is kept without its id");
+    c.tab.crash(true);
+    const next = await opened(disk);
+    const rejections = [];
+    next.db.onrejected(({ model, error }) => rejections.push([model.title, error.code]));
+    outcome(next.todos.create({ title: "e" }));
+    await turns();
+    next.online({ last: 1, outcomes: isKnown ? [{ ...confirm(1, 3, row(3, "c")), cid }] : [] });
+    await turns();
+    assert.deepEqual(mutations(next).map(({ id, model }) => [id, model.title]), [[2, "d"], [3, "e"]]);
+    assert.deepEqual(rejections, isKnown ? [] : [["c", "unknown"]]);
+  }
+});
+
+test("a page that can store nothing more takes over what another has left without making it its own: it would be done twice", async (context) => {
+  context.mock.method(console, "warn", () => {});
+  const disk = new Disk();
+  const [a, b] = [await opened(disk), await started(disk)];
+  outcome(a.todos.create({ title: "left" }));
+  await turns();
+  const { client: name } = (await disk.read("slots")).map(([, slot]) => slot).find(({ welcomed }) => !welcomed);
+  b.tab.isFull = true;
+  outcome(b.todos.create({ title: "own" }));
+  await turns();
+  mutations(b);
+  a.tab.crash(true);
+  await turns();
+  b.clock.advance(2_000);
+  await turns();
+  assert.deepEqual(mutations({ socket: b.sockets[0] }), [], "not as its own");
+  assert.equal(b.sockets.length, 2);
+  b.socket.open();
+  assert.equal(b.socket.take()[0].client, name);
+});
