@@ -18,6 +18,8 @@ export class Rows {
   cursor;
   /** The rows include every change up to this seq, while they are live. */
   reached = -1;
+  /** At this seq all rows were replaced, which tells nothing of rows that had come and gone meanwhile. */
+  replaced = -1;
   /** The order that the seqs belong to. @type {string | undefined} */
   epoch;
   /** The seq of each row. @type {Map<Id, number>} */
@@ -129,6 +131,7 @@ export class Rows {
     const { seq, cursor } = this.#ready;
     const waiting = this.#waiting ?? new Map();
     if (this.#waiting && this.#whole) {
+      this.replaced = seq;
       this.#tombstones.clear();
       for (const [id] of this.rows) if (!waiting.get(id)?.row) this.#drop(id);
       for (const [id, { seq, row }] of waiting) {

@@ -198,7 +198,7 @@ class Journal {
   #changes = new Map();
   /** @type {Map<string, Collection>} */
   #collections = new Map();
-  /** What the storage has of each model comes at least up to here. @type {Map<string, number>} */
+  /** Up to here the storage has all of each model, and what is `unsaved` is all that has changed since. @type {Map<string, number>} */
   #base = new Map();
   /** @type {{promise: Promise<void>, resolve: () => void} | undefined} */
   #next;
@@ -253,7 +253,7 @@ class Journal {
     }
   }
 
-  /** What a collection has is what the storage has. @param {Collection} collection */
+  /** The storage has what a collection has, or more. @param {Collection} collection */
   isKept({ name, rows, unsaved }) {
     this.#base.set(name, rows.reached);
     unsaved.clear();
@@ -329,8 +329,8 @@ class Journal {
       /** @type {Stored | undefined} */
       const state = request.result;
       const isSame = state !== undefined && state.epoch === epoch;
-      if (isSame && state.reached >= reached) return unsaved.clear();
-      const isFollowed = isSame && state.reached >= (this.#base.get(name) ?? Infinity);
+      if (isSame && state.reached >= reached) return this.isKept(collection);
+      const isFollowed = isSame && state.reached >= Math.max(rows.replaced, this.#base.get(name) ?? Infinity);
       if (!isFollowed) kept.delete(ofModel(name));
       for (const id of isFollowed ? unsaved : rows.rows.keys()) {
         const row = rows.rows.get(id);

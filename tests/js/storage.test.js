@@ -327,3 +327,28 @@ test("a page that can store nothing more takes over what another has left withou
   b.socket.open();
   assert.equal(b.socket.take()[0].client, name);
 });
+
+test("rows that one page got anew as a whole are stored as a whole: what another had stored meanwhile may be gone again", async () => {
+  const disk = new Disk();
+  const [a, b] = [await started(disk), await opened(disk)];
+  b.todos.query();
+  await turns();
+  b.online();
+  await turns();
+  b.socket.receive(live(b.socket.take().find(({ method }) => method === "subscribe").id, 2), change("create", row(3, "short-lived"), 3));
+  b.clock.advance(1_000);
+  await turns();
+  assert.equal((await disk.read("rows")).length, 3);
+
+  a.socket.cut();
+  a.clock.advance(10_000);
+  a.online();
+  await turns();
+  const { id } = a.socket.take().find(({ method }) => method === "subscribe");
+  a.socket.receive({ method: "reset", id, reason: "horizon" }, page(id, [[row(1, "a"), 1], [row(2, "b"), 2]]), live(id, 4));
+  a.socket.receive(change("update", row(1, "A"), 5));
+  a.clock.advance(1_000);
+  await turns();
+  assert.deepEqual((await disk.read("rows")).map(([, { row }]) => row.title), ["A", "b"]);
+  assert.equal((await disk.read("models"))[0][1].reached, 5);
+});
