@@ -118,9 +118,10 @@ export class Keeper {
     this.#journal?.rows(collections);
   }
 
+  /** The page is no client any more: another may go on with its slot. */
   close() {
     for (const session of this.#inherited) session.close(new SyncError({ code: "closed", message: "the connection was closed" }));
-    this.#tabs.close();
+    this.#tabs.close(this.#journal?.close());
   }
 
   async #slots() {
@@ -183,7 +184,11 @@ export class Keeper {
       });
       const journal = new Journal(this.#database, this.#environment, slot, session);
       this.#inherited.add(session);
-      this.#take(slot, session, journal).then(() => session.open(), resolve);
+      this.#take(slot, session, journal).then(() => {
+        const { reason } = this.#session;
+        if (reason) session.close(reason);
+        else session.open();
+      }, resolve);
     });
   }
 }
@@ -263,6 +268,13 @@ class Journal {
   saved() {
     if (this.isBroken) return Promise.resolve();
     return this.#next?.promise ?? this.#writing;
+  }
+
+  /** Writes what there is, and nothing after it. */
+  async close() {
+    this.soon();
+    await this.saved();
+    this.isBroken = true;
   }
 
   /** Writes before anything else happens. */

@@ -221,7 +221,6 @@ export class Database {
    */
   close() {
     this.#session.close(new SyncError({ code: "closed", message: "the connection was closed" }));
-    this.#keeper?.close();
   }
 
   /** @param {Omit<import("./session.js").Handlers & Pick<import("./mutations.js").Handlers, "added" | "confirmed" | "ended">, "schema">} handlers */
@@ -401,6 +400,7 @@ export class Database {
     if (status === "closed") for (const { done } of this.#reads.values()) done(/** @type {any} */ (this.reason));
     for (const listener of [...this.#statusListeners]) guarded(() => listener(status));
     this.#notify();
+    if (status === "closed") this.#keeper?.close();
   }
 
   /** @param {Message} message */

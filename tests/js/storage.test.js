@@ -352,3 +352,58 @@ test("rows that one page got anew as a whole are stored as a whole: what another
   assert.deepEqual((await disk.read("rows")).map(([, { row }]) => row.title), ["A", "b"]);
   assert.equal((await disk.read("models"))[0][1].reached, 5);
 });
+
+test("a page that the server does not want any more leaves its queue to the others while it is still open", async () => {
+  const disk = new Disk();
+  const [a, b] = [await opened(disk), await started(disk)];
+  outcome(a.todos.create({ title: "left" }));
+  await turns();
+  a.socket.open();
+  a.socket.receive({ method: "error", request: "hello", code: "schema_mismatch", message: "", retry: false });
+  await turns();
+  for (const { clock } of [a, b]) clock.advance(2_000);
+  await turns();
+  assert.deepEqual(mutations(b).map(({ model }) => model.title), ["left"]);
+});
+
+test("a page that is closed writes what it knows before another takes its slot, and nothing after that", async () => {
+  const disk = new Disk();
+  const first = await started(disk);
+  outcome(first.todos.create({ title: "c" }));
+  await turns();
+  first.socket.receive(change("create", row(3, "c"), 3), confirm(1, 3, row(3, "c")));
+  await turns();
+  outcome(first.todos.patch({ id: 3, title: "d" }));
+  await turns();
+  first.socket.receive(change("create", row(4, "x"), 4));
+  first.db.close();
+  const next = await opened(disk);
+  assert.equal((await disk.read("slots")).length, 1);
+  next.online({ last: 1 });
+  await turns();
+  outcome(next.todos.create({ title: "e" }));
+  await turns();
+  assert.deepEqual(mutations(next).map(({ id, method }) => [id, method]), [[2, "patch"], [3, "create"]]);
+  first.clock.advance(1_000);
+  await turns();
+  assert.equal((await disk.read("slots"))[0][1].last, 3);
+  assert.deepEqual((await disk.read("rows")).map(([, { row }]) => row.title), ["a", "b", "c", "x"]);
+});
+
+test("closed while it was about to finish what another has left, it opens no line any more", async () => {
+  const disk = new Disk();
+  const [a, b] = [await started(disk), await started(disk)];
+  outcome(a.todos.create({ title: "sent" }));
+  await turns();
+  a.tab.crash(true);
+  await turns();
+  b.clock.advance(2_000);
+  for (let turn = 0; b.sockets.length === 1 && turn < 3; turn += 1) await settled();
+  assert.equal(b.sockets.length, 1, "it is reading");
+  b.db.close();
+  await turns();
+  b.clock.advance(20_000);
+  await turns();
+  assert.deepEqual(b.sockets.map(({ closed }) => closed), [true]);
+  assert.equal((await disk.read("mutations")).length, 1);
+});
