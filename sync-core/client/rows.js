@@ -32,6 +32,8 @@ export class Rows {
   #waiting;
   /** Whether what waits is all there is: rows that are not in it are gone. */
   #whole = true;
+  /** The last change of the frame that is being read. */
+  #heard = -1;
   /** What waits is complete: it includes every change up to `seq`. @type {{seq: number, cursor: string} | undefined} */
   #ready;
   #idName;
@@ -71,6 +73,7 @@ export class Rows {
   /** The line is lost, or the rows are being caught up with. */
   stale() {
     this.#ready = undefined;
+    this.#heard = -1;
     if (this.status === "live") this.#become("stale");
   }
 
@@ -112,7 +115,7 @@ export class Rows {
       if (this.#ready) this.#ready.seq = Math.max(this.#ready.seq, change.seq);
     } else if (this.status === "live" && change.seq > this.#complete) {
       this.#apply(change.model[this.#idName], version(change));
-      this.reached = Math.max(this.reached, change.seq);
+      this.#heard = Math.max(this.#heard, change.seq);
     }
   }
 
@@ -125,8 +128,9 @@ export class Rows {
     this.#ready = { seq, cursor };
   }
 
-  /** Applies what has come. */
+  /** A frame has been read: applies what has come. */
   show() {
+    this.reached = Math.max(this.reached, this.#heard);
     if (!this.#ready) return;
     const { seq, cursor } = this.#ready;
     const waiting = this.#waiting ?? new Map();
