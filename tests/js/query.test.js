@@ -271,3 +271,22 @@ test("a row of one's own that another deletes before the confirm has come stays 
   await settled();
   assert.deepEqual([query.rows, creation.state], [[], "done"]);
 });
+
+test("a row that was created while no query had its model is found by the name it was created under", async () => {
+  const c = client();
+  c.online();
+  const creation = c.todos.create({ title: "a" });
+  const { id: cid } = creation.row;
+  c.socket.take();
+  c.socket.receive({ ...confirm(1, 1, row(7, "a")), cid });
+  await creation;
+  const query = c.todos.query();
+  const { id } = c.socket.take().find(({ method }) => method === "subscribe");
+  c.socket.receive(page(id, [[row(7, "a"), 1]]), live(id, 1));
+  assert.deepEqual(c.todos.peek(cid), row(7, "a"));
+  assert.deepEqual(await c.todos.get(cid), row(7, "a"));
+  assert.equal(c.todos.key(creation.row), c.todos.key(query.rows[0]));
+  c.todos.patch({ id: cid, title: "b" });
+  assert.equal(c.todos.isPending(creation.row), true);
+  assert.deepEqual(titles(query), ["b"]);
+});
