@@ -83,7 +83,7 @@ export class Database {
   #models = new Map();
   /** @type {Map<string, Collection>} */
   #collections = new Map();
-  /** Single rows that were asked for. @type {Map<string, {message: Message, done: (message: Message) => void}>} */
+  /** Single rows that were asked for. @type {Map<string, {ask: () => void, done: (message: Message) => void}>} */
   #reads = new Map();
   #requests = 0;
   /** @type {Set<(status: Status) => void>} */
@@ -372,11 +372,11 @@ export class Database {
     if (collection?.restored) await collection.restored;
     if (collection && collection.rows.status !== "loading" && collection.isHeld) return this.#shown(modelname, id);
     const read = this.#request("r");
-    const message = { method: "read", id: read, modelname, model: this.#names.wire({ [idName]: id }) };
+    const ask = () => this.#session.send({ method: "read", id: read, modelname, model: this.#names.wire({ [idName]: id }) });
     const answer = await new Promise((resolve, reject) => {
       if (this.reason) return reject(new SyncError({ code: "closed", message: this.reason.message }));
-      this.#reads.set(read, { message, done: (answer) => (answer instanceof SyncError ? reject(answer) : resolve(answer)) });
-      if (this.status === "online") this.#session.send(message);
+      this.#reads.set(read, { ask, done: (answer) => (answer instanceof SyncError ? reject(answer) : resolve(answer)) });
+      if (this.status === "online") ask();
     });
     const pending = this.#shownPending(modelname).filter(({ key }) => this.#names.shown(key) === this.#names.shown(id));
     return replay(answer.model, pending, this.#names, idName);
@@ -390,7 +390,7 @@ export class Database {
     this.#keeper?.identify();
     this.#isWelcome = true;
     for (const collection of this.#collections.values()) this.#ask(collection);
-    for (const { message } of this.#reads.values()) this.#session.send(message);
+    for (const { ask } of this.#reads.values()) ask();
     this.#isWelcome = false;
   }
 
@@ -462,7 +462,7 @@ export class Database {
     }
     if (!collection && !read) return console.error(`sync: ${message.code}: ${message.message}`);
     const delay = message.retry_after_ms ?? backoff(0, this.#environment.random);
-    if (read) return void this.#environment.setTimeout(() => this.status === "online" && this.#session.send(read.message), delay);
+    if (read) return void this.#environment.setTimeout(() => this.status === "online" && read.ask(), delay);
     if (!collection) return;
     if (!message.retry) {
       collection.rows.stale();

@@ -290,3 +290,19 @@ test("a row that was created while no query had its model is found by the name i
   assert.equal(c.todos.isPending(creation.row), true);
   assert.deepEqual(titles(query), ["b"]);
 });
+
+test("a row that is asked for by its name is asked for again by its id, once that is known", async () => {
+  const c = client();
+  c.online();
+  const { row: mine } = c.todos.create({ title: "a" });
+  const asked = outcome(c.todos.get(mine.id));
+  const [{ cid }, read] = c.socket.take();
+  assert.deepEqual(read.model, { id: { $cid: cid } });
+  c.cut();
+  c.online({ last: 1, outcomes: [{ ...confirm(1, 1, row(7, "a")), cid }] });
+  const [again] = c.socket.take().filter(({ method }) => method === "read");
+  assert.deepEqual(again.model, { id: 7 });
+  c.socket.receive({ method: "read", id: again.id, modelname: "Todo", model: row(7, "a"), seq: 1 });
+  await settled();
+  assert.deepEqual(asked.value, row(7, "a"));
+});
