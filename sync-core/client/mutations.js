@@ -305,7 +305,8 @@ export class Mutations {
     const { cid, model } = mutation;
     const wire = this.#names.wire(model);
     const named = this.#names.unsettled(model);
-    const message = this.#message({ ...mutation, id: this.#last + 1, wire });
+    // With the longest `ack` that it may ever be sent with.
+    const message = { ...this.#message({ ...mutation, id: this.#last + 1, wire }), ack: this.#last };
     if (bytes(JSON.stringify(message)) > this.#messageBytes) {
       // Sent, it would close the line, each time anew. It has taken no id, so it leaves no gap.
       this.#reject(mutation, new SyncError({ code: "too_large", message: `larger than ${this.#messageBytes} bytes` }));
