@@ -29,7 +29,7 @@ import { backoff } from "./line.js";
  * @property {number} [needs] the first of the creates that `wire` names by cid: the server must not forget it before
  * @property {boolean} [doubtful] it may have been decided, although no answer came
  * @property {number} [seq] it is confirmed, and waits until the rows show it
- * @property {any} [row] as it was confirmed
+ * @property {any} [row] as it was confirmed, or told of before
  */
 
 /**
@@ -239,6 +239,14 @@ export class Mutations {
   /** What was confirmed in an epoch that is over is shown once its rows are there anew. */
   forgetSeqs() {
     for (const mutation of this.#confirmed) mutation.seq = 0;
+  }
+
+  /** The server has told of a row before the confirm of its create. @param {string} cid @param {any} row */
+  heard(cid, row) {
+    const create = this.#queue.find((mutation) => mutation.cid === cid);
+    if (!create) return;
+    create.row = row;
+    this.#journal?.put(create);
   }
 
   /** The line is lost: whatever is under way on it will be asked for again. */

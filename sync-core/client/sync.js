@@ -440,6 +440,7 @@ export class Database {
       // Others hear the cid too: what they create under it later is not this row. Nor is a row called by its cid that has an id of its own.
       if (!this.#names.has(cid) || this.#names.idOf(cid) !== undefined) continue;
       this.#names.settle(cid, model[this.#models.get(modelname)?.idName ?? "id"]);
+      this.#session.mutations.heard(cid, model);
       this.#named(modelname, cid);
     }
   }

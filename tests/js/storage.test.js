@@ -407,3 +407,26 @@ test("closed while it was about to finish what another has left, it opens no lin
   assert.deepEqual(b.sockets.map(({ closed }) => closed), [true]);
   assert.equal((await disk.read("mutations")).length, 1);
 });
+
+test("a row that was created here, and told of before its confirm, is known again by the next page", async () => {
+  const disk = new Disk();
+  const first = await started(disk);
+  outcome(first.todos.create({ title: "c" }));
+  await turns();
+  const [{ cid }] = mutations(first);
+  first.socket.receive({ ...change("create", row(3, "c"), 3), cid }, error(1, "unavailable", { retry: true }));
+  outcome(first.todos.patch({ id: cid, title: "C" }));
+  await turns();
+  first.clock.advance(200);
+  await turns();
+  first.tab.crash(true);
+  const next = await opened(disk);
+  const query = next.todos.query();
+  await turns();
+  assert.deepEqual(titles(query), ["a", "b", "C"]);
+  assert.equal(next.todos.isPending(query.rows[2]), true);
+  next.online();
+  await turns();
+  const [create] = mutations(next);
+  assert.deepEqual([create.id, create.method, create.cid], [1, "create", cid]);
+});
