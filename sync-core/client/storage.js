@@ -207,8 +207,9 @@ class Journal {
   #base = new Map();
   /** @type {{promise: Promise<void>, resolve: () => void} | undefined} */
   #next;
-  /** The transactions under way. @type {Promise<void>} */
+  /** The transaction under way, or the last one. @type {Promise<void>} */
   #writing = Promise.resolve();
+  #isWriting = false;
   #isSoon = false;
   /** Nothing more can be stored. */
   isBroken = false;
@@ -287,7 +288,7 @@ class Journal {
 
   #later() {
     this.#schedule();
-    this.#timer ??= this.#environment.setTimeout(() => this.#write(), GATHER_MS);
+    this.#timer ??= this.#environment.setTimeout(() => this.soon(), GATHER_MS);
   }
 
   #schedule() {
@@ -303,28 +304,38 @@ class Journal {
     this.#changes.set(name, change);
   }
 
+  /** One transaction after the other: each has all that is known when it is written. */
   async #write() {
+    if (this.#isWriting) return;
     this.#environment.clearTimeout(this.#timer);
-    const [next, changes, collections] = [this.#next, this.#changes, this.#collections];
+    const [next, collections] = [this.#next, this.#collections];
     this.#timer = this.#next = undefined;
     this.#isSoon = false;
-    this.#changes = new Map();
+    this.#isWriting = true;
     this.#collections = new Map();
     if (next) this.#writing = next.promise;
     try {
-      if (this.isBroken) return;
+      if (this.isBroken) return this.#changes.clear();
       // Written out when the system likes: it survives the page, and the browser, but perhaps not a power cut.
       const transaction = this.#database.transaction(STORES, "readwrite", { durability: "relaxed" });
-      transaction.objectStore(SLOTS).put(this.#session.identity, this.#slot);
-      for (const change of changes.values()) change(transaction);
+      this.#writeQueue(transaction);
       for (const collection of collections.values()) this.#writeRows(transaction, collection);
       await completed(transaction);
     } catch (error) {
       this.isBroken = true;
       console.warn("sync: nothing more is stored:", error);
     } finally {
+      this.#isWriting = false;
       next?.resolve();
     }
+    if (this.#isSoon) this.#write();
+  }
+
+  /** @param {IDBTransaction} transaction */
+  #writeQueue(transaction) {
+    transaction.objectStore(SLOTS).put(this.#session.identity, this.#slot);
+    for (const change of this.#changes.values()) change(transaction);
+    this.#changes.clear();
   }
 
   /**
@@ -342,6 +353,8 @@ class Journal {
       const state = request.result;
       const isSame = state !== undefined && state.epoch === epoch;
       if (isSame && state.reached >= reached) return this.isKept(collection);
+      // The rows may have come further meanwhile; they must not be ahead of what is kept of the writes that made them.
+      this.#writeQueue(transaction);
       const isFollowed = isSame && state.reached >= Math.max(rows.replaced, this.#base.get(name) ?? Infinity);
       if (!isFollowed) kept.delete(ofModel(name));
       for (const id of isFollowed ? unsaved : rows.rows.keys()) {

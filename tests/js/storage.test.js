@@ -430,3 +430,23 @@ test("a row that was created here, and told of before its confirm, is known agai
   const [create] = mutations(next);
   assert.deepEqual([create.id, create.method, create.cid], [1, "create", cid]);
 });
+
+test("at whatever moment of a transaction rows come and the page crashes: what is kept of them is not ahead of the queue", async () => {
+  for (let moment = 0; moment < 12; moment += 1) {
+    const disk = new Disk();
+    const first = await started(disk);
+    outcome(first.todos.create({ title: "c" }));
+    await turns();
+    const [{ cid }] = mutations(first);
+    first.socket.receive(change("update", row(1, "A"), 3));
+    first.clock.advance(200);
+    await null;
+    first.socket.receive({ ...change("create", row(3, "c"), 4), cid }, { ...confirm(1, 4, row(3, "c")), cid });
+    for (let turn = 0; turn < moment; turn += 1) await settled();
+    first.tab.crash(false);
+    const next = await opened(disk);
+    const query = next.todos.query();
+    await turns();
+    assert.equal(titles(query).filter((title) => title === "c").length, 1, `moment ${moment}: ${titles(query)}`);
+  }
+});
