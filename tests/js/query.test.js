@@ -306,3 +306,59 @@ test("a row that is asked for by its name is asked for again by its id, once tha
   await settled();
   assert.deepEqual(asked.value, row(7, "a"));
 });
+
+test("a change that came while a create was in the balance counts when it is decided", async () => {
+  const c = client();
+  c.online();
+  c.todos.query();
+  const creation = outcome(c.todos.create({ title: "mine" }));
+  const [{ id }, { cid }] = c.socket.take();
+  c.socket.receive(page(id, []), live(id, 2));
+  c.socket.receive({ ...change("create", row(3, "mine"), 3), cid });
+  c.socket.receive({ ...confirm(1, 3, row(3, "mine")), cid });
+  await settled();
+  assert.equal(creation.state, "done");
+});
+
+test("what is caught up with while a create is in the balance is not shown before it is live again", () => {
+  for (const more of ["changes", "page"]) {
+    const c = client();
+    c.online();
+    const query = c.todos.query();
+    outcome(c.todos.create({ title: "mine" }));
+    const [{ id }] = c.socket.take();
+    c.socket.receive(page(id, [[row(1, "a"), 1]]), live(id, 2));
+    c.socket.receive(more === "page" ? page(id, [[row(2, "b"), 3]]) : { method: "changes", id, seq: 3, changes: [change("create", row(2, "b"), 3)] });
+    c.socket.receive(error(1, "invalid"));
+    assert.deepEqual([query.status, titles(query)], ["loading", []]);
+    c.socket.receive(live(id, 4));
+    assert.deepEqual([query.status, titles(query)], ["live", ["a", "b"]]);
+  }
+});
+
+test("a transaction over two models is seen whole, from whichever query one looks", async () => {
+  const c = client();
+  c.online();
+  const notes = c.db.model("Note");
+  const queries = [c.todos.query(), notes.query()];
+  const seen = [];
+  for (const query of queries) query.subscribe(() => seen.push(queries.map((query) => titles(query).join())));
+  await settled();
+  for (const { id, modelname } of c.socket.take()) c.socket.receive({ method: "live", id, modelname, seq: 0, cursor: "c" });
+  seen.length = 0;
+  const creation = c.todos.create({ title: "t" });
+  outcome(notes.create({ title: "n", todo: creation.row.id }));
+  await settled();
+  const [todo, note] = c.socket.take();
+  assert.deepEqual(note.model.todo, { $cid: todo.cid });
+  const created = ({ modelname, cid }, model, seq) => ({ method: "create", modelname, cid, model, seq });
+  c.socket.receive(created(todo, row(1, "T"), 1), { ...confirm(1, 1, row(1, "T")), cid: todo.cid });
+  assert.equal(queries[1].rows[0].todo, 1, "the other model's row names it by its id at once");
+  c.socket.receive(
+    created(note, row(5, "N", { todo: 1 }), 2),
+    { ...confirm(2, 2, row(5, "N", { todo: 1 })), modelname: "Note", cid: note.cid },
+    change("update", row(1, "TT"), 2),
+  );
+  await settled();
+  assert.deepEqual(new Set(seen.map(String)), new Set(["t,n", "T,n", "TT,N"]));
+});

@@ -450,3 +450,35 @@ test("at whatever moment of a transaction rows come and the page crashes: what i
     assert.equal(titles(query).filter((title) => title === "c").length, 1, `moment ${moment}: ${titles(query)}`);
   }
 });
+
+test("what an earlier page has sent without an answer is unknown to a server that has forgotten the client, and not sent again", async () => {
+  const disk = new Disk();
+  const first = await started(disk);
+  outcome(first.todos.create({ title: "sent" }));
+  await turns();
+  first.tab.crash(true);
+  const next = await opened(disk);
+  const rejections = [];
+  next.db.onrejected(({ model, error }) => rejections.push([model.title, error.code]));
+  outcome(next.todos.create({ title: "never sent" }));
+  await turns();
+  next.socket.open();
+  next.socket.receive({ method: "error", request: "hello", code: "client_unknown", message: "", retry: false });
+  next.online();
+  await turns();
+  assert.deepEqual(rejections, [["sent", "unknown"]]);
+  assert.deepEqual(mutations(next).map(({ id, model }) => [id, model.title]), [[1, "never sent"]]);
+});
+
+test("an outcome that is kept only after the client has got another name is not acknowledged under that", async () => {
+  const disk = new Disk();
+  const c = await started(disk);
+  outcome(c.todos.create({ title: "c" }));
+  await turns();
+  c.socket.receive(confirm(1, 3, row(3, "c")), { method: "error", id: 2, code: "id_gap", message: "", retry: false });
+  await turns();
+  c.online();
+  outcome(c.todos.create({ title: "d" }));
+  await turns();
+  assert.deepEqual(mutations(c).map(({ id, ack }) => [id, ack]), [[1, 0]]);
+});
