@@ -110,10 +110,11 @@ export class Rows {
 
   /** @param {Change} change one that just happened */
   change(change) {
+    if (change.seq <= this.#complete) return;
     if (this.#waiting) {
       this.#wait(change.model[this.#idName], version(change));
       if (this.#ready) this.#ready.seq = Math.max(this.#ready.seq, change.seq);
-    } else if (this.status === "live" && change.seq > this.#complete) {
+    } else if (this.status === "live") {
       this.#apply(change.model[this.#idName], version(change));
       this.#heard = Math.max(this.#heard, change.seq);
     }

@@ -342,3 +342,13 @@ test("of a frame that could not be read to its end nothing counts as come: the r
   c.socket.receive({ method: "changes", id, seq: 4, changes: [change("update", row(1, "AA"), 4), change("update", row(2, "BB"), 4)] }, live(id, 4));
   assert.deepEqual(titles(subscription), { 1: "AA", 2: "BB" });
 });
+
+test("a change that is heard again while the rows are caught up with brings no deleted row back", () => {
+  const c = client();
+  c.online();
+  const { subscription, id } = c.live([row(1, "a"), row(2, "b")]);
+  c.socket.receive(change("delete", { id: 1 }, 3), { method: "progress", seq: 3 });
+  c.socket.receive({ method: "changes", id, seq: 4, changes: [change("update", row(2, "B"), 4)] });
+  c.socket.receive(change("update", row(1, "a"), 1), live(id, 4));
+  assert.deepEqual(titles(subscription), { 2: "B" });
+});
