@@ -361,7 +361,8 @@ export class Person {
     const now = new Map(rows.map((row) => [this.world.key(row.id), this.world.plain(row)]));
     // What another page has left may or may not be shown here. And it may have stored a row of which this page, started anew, does not know yet
     // that it is the one that it creates.
-    const isUnsure = (row) => status === "stale" && typeof row.id === "string" && this.writes.some(({ key, commit }) => key === row.id && commit);
+    const writes = this.together.flatMap(({ writes }) => writes);
+    const isUnsure = (row) => status === "stale" && typeof row.id === "string" && writes.some(({ key, commit }) => key === row.id && commit);
     const unsure = this.world.shared ? rows.filter(isUnsure) : [];
     assert.ok(now.size >= rows.length - unsure.length, "no row twice");
     if (this.world.shared) return;
