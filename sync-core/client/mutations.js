@@ -33,8 +33,8 @@ import { backoff } from "./line.js";
  */
 
 /**
- * @typedef {Content & {sent?: boolean, isDecided?: boolean, resolve?: (row: any) => void, reject?: (error: Error) => void}} Mutation
- *   `sent`: on this line, and not answered yet. One from an earlier page has nobody to tell.
+ * @typedef {Content & {sent?: boolean, isDecided?: boolean, isPartial?: boolean, resolve?: (row: any) => void, reject?: (error: Error) => void}} Mutation
+ *   `sent`: on this line, and not answered yet. `isPartial`: of the row only the id was said. One from an earlier page has nobody to tell.
  */
 
 /**
@@ -397,6 +397,7 @@ export class Mutations {
     mutation.isDecided = true;
     mutation.seq = confirm.seq;
     mutation.row = mutation.method === "delete" ? undefined : confirm.model;
+    mutation.isPartial = confirm.partial;
     const id = confirm.model?.[mutation.idName];
     if (mutation.cid && id !== undefined) this.#names.settle(mutation.cid, id);
     this.#confirmed.push(mutation);

@@ -283,6 +283,8 @@ export class Database {
     this.#collections.get(mutation.modelname)?.view.remove(mutation);
     this.#rejected(mutation, error);
     this.#soon();
+    const { isPartial, modelname, idName, row } = mutation;
+    if (isPartial && row && mutation.resolve) mutation.row = this.#get(modelname, idName, row[idName]).catch(() => row);
   }
 
   /** @param {Mutation} mutation @param {Error} [error] */

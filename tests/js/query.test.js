@@ -362,3 +362,47 @@ test("a transaction over two models is seen whole, from whichever query one look
   await settled();
   assert.deepEqual(new Set(seen.map(String)), new Set(["t,n", "T,n", "TT,N"]));
 });
+
+test("what is written to a row by its id is still on it when it turns out to be one that was created here", async () => {
+  const { c, todos, query, seq } = started([]);
+  outcome(todos.create({ title: "mine" }));
+  await settled();
+  const [{ cid }] = c.socket.take();
+  c.socket.receive(change("update", row(3, "mine"), seq + 1)); // it came into view by a change
+  outcome(todos.patch({ id: 3, title: "changed" }));
+  c.socket.receive({ ...confirm(1, seq + 1, row(3, "mine")), cid });
+  assert.deepEqual(query.rows, [row(3, "changed")]);
+  assert.equal(todos.isPending(query.rows[0]), true);
+});
+
+test("that a row is not pending any more is told, also where nothing else about it changes", async () => {
+  const { c, todos, query, calls, seq } = started();
+  outcome(todos.patch({ id: 1, title: "a" }));
+  await settled();
+  c.socket.take();
+  calls.length = 0;
+  c.socket.receive(change("update", row(1, "a"), seq + 1), confirm(1, seq + 1, row(1, "a")));
+  assert.equal(todos.isPending(query.rows[0]), false);
+  assert.deepEqual(calls.map(([, changes]) => changes.map(({ key }) => key)), [[1]]);
+});
+
+test("of a large row that was decided while the line was away, the promise has all of it", async () => {
+  for (const looks of [true, false]) {
+    const c = client();
+    c.online();
+    const creation = outcome(c.todos.create({ title: "large" }));
+    const [{ cid }] = c.socket.take();
+    c.cut();
+    if (looks) c.todos.query();
+    c.online({ last: 1, outcomes: [{ ...confirm(1, 1, { id: 3 }), cid, partial: true }] });
+    await settled();
+    const [{ method, id, model }] = c.socket.take();
+    if (looks) c.socket.receive(page(id, [[row(3, "large"), 1]]), live(id, 1));
+    else {
+      assert.deepEqual([method, model], ["read", { id: 3 }]);
+      c.socket.receive({ method: "read", id, modelname: "Todo", model: row(3, "large"), seq: 1 });
+    }
+    await settled();
+    assert.deepEqual(creation.value, row(3, "large"));
+  }
+});
