@@ -141,6 +141,10 @@ export class Model {
 
   /**
    * One row as the queries here show it now.
+   *
+   * ```js
+   * const title = todos.peek(7)?.title;
+   * ```
    * @param {IdOf<T>} id
    * @returns {Readonly<T["row"]> | undefined} undefined if there is none, or no query that has it
    */
@@ -165,6 +169,10 @@ export class Model {
 
   /**
    * A name for a row that stays the same when the server gives it its id: what to call its element in a list.
+   *
+   * ```js
+   * elements.get(todos.key(row)).replaceWith(render(row));
+   * ```
    * @param {{readonly [F in T["id"]]: any}} row
    * @returns {IdOf<T>} takes the id's place in every call
    */
@@ -174,6 +182,11 @@ export class Model {
 
   /**
    * The id behind a row's key.
+   *
+   * ```js
+   * const { row } = todos.create({ title: "milk" });
+   * todos.id(row.id); // undefined; later 7
+   * ```
    * @param {IdOf<T>} key
    * @returns {T["row"][T["id"]] | undefined} undefined until the server has assigned one
    */
@@ -183,6 +196,10 @@ export class Model {
 
   /**
    * Whether what is shown of a row is not confirmed yet.
+   *
+   * ```js
+   * element.classList.toggle("pending", todos.isPending(row));
+   * ```
    * @param {T["row"]} row
    * @returns {boolean}
    */

@@ -200,7 +200,7 @@ export class Database {
       const view = () => this.#collections.get(name)?.view;
       model = new Model(name, id, {
         create: (row, options) => this.#create(name, id, row, options),
-        write: (method, row, options) => this.#write({ method, modelname: name, idName: id, key: row[id], model: row, ...options }),
+        write: (method, row, options) => this.#write({ method, modelname: name, idName: id, key: row?.[id], model: row, ...options }),
         row: (key) => this.#shown(name, key),
         get: (key) => this.#get(name, id, key),
         key: (key) => view()?.keyOf(key) ?? key,
@@ -218,6 +218,10 @@ export class Database {
   /**
    * Ends the connection for good. What was not sent by now is rejected with `closed`; where there is a storage, it is kept there
    * for the next page.
+   *
+   * ```js
+   * signOut.onclick = () => db.close();
+   * ```
    */
   close() {
     this.#session.close(new SyncError({ code: "closed", message: "the connection was closed" }));

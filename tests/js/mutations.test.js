@@ -57,10 +57,11 @@ test("what is not JSON is rejected, and leaves no gap in the ids", async () => {
   circular.self = circular;
   const bad = outcome(c.todos.create(circular));
   const none = outcome(c.todos.create(undefined));
+  const nothing = outcome(c.todos.patch(undefined));
   c.todos.create({ title: "fine" });
   await settled();
   assert.equal(bad.error.name, "TypeError");
-  assert.equal(none.state, "rejected");
+  assert.deepEqual([none.state, nothing.state], ["rejected", "rejected"]);
   assert.deepEqual(ids(c.socket), [1]);
 });
 
