@@ -144,11 +144,10 @@ export class Mutations {
     this.#last = last;
     this.#kept = this.#acked = this.#known();
     this.#push(mine);
-    for (const { cid, key, row, idName } of restored) if (cid) this.#names.add(cid, key === cid ? row?.[idName] : key);
-    for (const mutation of restored) {
-      this.#note(mutation);
-      this.#handlers.added(mutation);
-    }
+    for (const { cid, key } of restored) if (cid) this.#names.add(cid, key === cid ? undefined : key);
+    for (const mutation of restored) this.#note(mutation);
+    for (const { cid, row, idName } of restored) if (cid && row) this.#names.settle(cid, row[idName]);
+    for (const mutation of restored) this.#handlers.added(mutation);
     this.#flush();
   }
 

@@ -482,3 +482,36 @@ test("an outcome that is kept only after the client has got another name is not 
   await turns();
   assert.deepEqual(mutations(c).map(({ id, ack }) => [id, ack]), [[1, 0]]);
 });
+
+test("what waits to be sent to a row that is told of before its confirm finds it, also two pages later", async () => {
+  const disk = new Disk();
+  const first = await started(disk);
+  first.socket.cut();
+  const { row: fresh } = first.todos.create({ title: "c" });
+  outcome(first.todos.patch({ id: 1, title: "A" }));
+  outcome(first.todos.patch({ id: fresh.id, title: "C" }));
+  first.clock.advance(1_000);
+  first.online({ limits: { in_flight: 1 } });
+  await turns();
+  const { id } = first.socket.sent.find(({ method }) => method === "subscribe");
+  const [{ cid }] = mutations(first);
+  first.socket.receive(live(id, 2), { ...change("create", row(3, "c"), 3), cid }, error(1, "unavailable", { retry: true }));
+  first.clock.advance(200);
+  await turns();
+  first.tab.crash(true);
+
+  const next = await opened(disk);
+  next.online({ limits: { in_flight: 1 } });
+  await turns();
+  assert.deepEqual(mutations(next).map(({ id, cid }) => [id, cid]), [[1, cid]]);
+  next.socket.receive({ ...confirm(1, 3, row(3, "c")), cid });
+  next.clock.advance(1_000);
+  await turns();
+  assert.equal((await disk.read("mutations")).length, 2);
+  next.tab.crash(true);
+
+  const last = await opened(disk);
+  last.online({ last: 1 });
+  await turns();
+  assert.deepEqual(mutations(last).map(({ id, model }) => [id, model]), [[2, { id: 1, title: "A" }], [3, { id: 3, title: "C" }]]);
+});
