@@ -515,3 +515,21 @@ test("what waits to be sent to a row that is told of before its confirm finds it
   await turns();
   assert.deepEqual(mutations(last).map(({ id, model }) => [id, model]), [[2, { id: 1, title: "A" }], [3, { id: 3, title: "C" }]]);
 });
+
+test("a page that is loaded again keeps its slot, and what it leaves when it is gone for good is taken over", async () => {
+  const disk = new Disk();
+  const [a, b] = [await opened(disk), await started(disk)];
+  outcome(a.todos.create({ title: "left" }));
+  await turns();
+  a.tab.crash(true);
+  const again = await opened(disk);
+  assert.equal(again.db.pending, 1);
+  b.clock.advance(2_000);
+  await turns();
+  assert.equal(b.db.pending, 0);
+  again.tab.crash(true);
+  await turns();
+  b.clock.advance(2_000);
+  await turns();
+  assert.deepEqual(mutations(b).map(({ model }) => model.title), ["left"]);
+});
