@@ -29,12 +29,12 @@ import { backoff } from "./line.js";
  * @property {number} [needs] the first of the creates that `wire` names by cid: the server must not forget it before
  * @property {boolean} [doubtful] it may have been decided, although no answer came
  * @property {number} [seq] it is confirmed, and waits until the rows show it
- * @property {any} [row] as it was confirmed
+ * @property {any} [row] as it was confirmed, or told of before
  */
 
 /**
- * @typedef {Content & {sent?: boolean, isDecided?: boolean, resolve?: (row: any) => void, reject?: (error: Error) => void}} Mutation
- *   `sent`: on this line, and not answered yet. One from an earlier page has nobody to tell.
+ * @typedef {Content & {sent?: boolean, isDecided?: boolean, isPartial?: boolean, resolve?: (row: any) => void, reject?: (error: Error) => void}} Mutation
+ *   `sent`: on this line, and not answered yet. `isPartial`: of the row only the id was said. One from an earlier page has nobody to tell.
  */
 
 /**
@@ -66,6 +66,8 @@ export class Mutations {
   #queue = [];
   /** Committed, and waiting until the rows show it. @type {Mutation[]} */
   #confirmed = [];
+  /** By the cid of a row that had no id yet when they were handed in: those that name it. @type {Map<string, Mutation[]>} */
+  #naming = new Map();
   #n = 0;
   /** The last id that was given. */
   #last = 0;
@@ -116,6 +118,11 @@ export class Mutations {
     return [...this.#confirmed, ...this.#queue].sort((a, b) => a.n - b.n);
   }
 
+  /** What names a row by its cid. @param {string} cid @returns {readonly Mutation[]} */
+  naming(cid) {
+    return this.#naming.get(cid) ?? [];
+  }
+
   /** The creates that the server may have decided. @param {string} modelname */
   undecided(modelname) {
     return this.#queue.filter(({ method, modelname: name, sent, doubtful }) => method === "create" && name === modelname && (sent || doubtful));
@@ -137,7 +144,9 @@ export class Mutations {
     this.#last = last;
     this.#kept = this.#acked = this.#known();
     this.#push(mine);
-    for (const { cid, key, row, idName } of restored) if (cid) this.#names.add(cid, key === cid ? row?.[idName] : key);
+    for (const { cid, key } of restored) if (cid) this.#names.add(cid, key === cid ? undefined : key);
+    for (const mutation of restored) this.#note(mutation);
+    for (const { cid, row, idName } of restored) if (cid && row) this.#names.settle(cid, row[idName]);
     for (const mutation of restored) this.#handlers.added(mutation);
     this.#flush();
   }
@@ -149,7 +158,10 @@ export class Mutations {
   adopt(mutations) {
     this.#push(mutations);
     for (const { cid, key } of mutations) if (cid) this.#names.add(cid, key === cid ? undefined : key);
-    for (const mutation of mutations) this.#handlers.added(mutation);
+    for (const mutation of mutations) {
+      this.#note(mutation);
+      this.#handlers.added(mutation);
+    }
     this.#flush();
   }
 
@@ -175,6 +187,10 @@ export class Mutations {
     this.#inFlight = Math.min(IN_FLIGHT, limits?.in_flight ?? IN_FLIGHT);
     this.#messageBytes = limits?.message_bytes ?? Infinity;
     this.#acked = this.#kept;
+    for (const mutation of this.#queue) {
+      // More was sent than is kept, as after a power cut: what is kept, and comes from an earlier page, was sent under these ids.
+      if (mutation.id === undefined && !mutation.resolve && this.#last < last) mutation.id = this.#last += 1;
+    }
     for (const outcome of outcomes) this.decide(outcome);
     for (const mutation of this.#queue.filter(({ id }) => id !== undefined && id <= last)) this.#reject(mutation, unknown());
     this.#last = Math.max(this.#last, last);
@@ -222,6 +238,14 @@ export class Mutations {
   /** What was confirmed in an epoch that is over is shown once its rows are there anew. */
   forgetSeqs() {
     for (const mutation of this.#confirmed) mutation.seq = 0;
+  }
+
+  /** The server has told of a row before the confirm of its create. @param {string} cid @param {any} row */
+  heard(cid, row) {
+    const create = this.#queue.find((mutation) => mutation.cid === cid);
+    if (!create) return;
+    create.row = row;
+    this.#journal?.put(create);
   }
 
   /** The line is lost: whatever is under way on it will be asked for again. */
@@ -288,13 +312,15 @@ export class Mutations {
     const { cid, model } = mutation;
     const wire = this.#names.wire(model);
     const named = this.#names.unsettled(model);
-    const message = this.#message({ ...mutation, id: this.#last + 1, wire });
+    // With the longest `ack` that it may ever be sent with.
+    const message = { ...this.#message({ ...mutation, id: this.#last + 1, wire }), ack: this.#last };
     if (bytes(JSON.stringify(message)) > this.#messageBytes) {
       // Sent, it would close the line, each time anew. It has taken no id, so it leaves no gap.
       this.#reject(mutation, new SyncError({ code: "too_large", message: `larger than ${this.#messageBytes} bytes` }));
       return false;
     }
-    const creates = this.#queue.filter((other) => other.id !== undefined && other.cid !== cid && named.has(/** @type {string} */ (other.cid)));
+    const sent = this.#queue.slice(0, this.#inFlight);
+    const creates = sent.filter((other) => other.id !== undefined && other.cid !== cid && named.has(/** @type {string} */ (other.cid)));
     mutation.id = this.#last += 1;
     mutation.wire = wire;
     mutation.needs = creates[0]?.id;
@@ -308,6 +334,15 @@ export class Mutations {
       mutation.n = this.#n += 1;
       this.#queue.push(mutation);
       this.#journal?.put(mutation);
+    }
+  }
+
+  /** @param {Mutation} mutation */
+  #note(mutation) {
+    for (const cid of this.#names.unsettled(mutation.model)) {
+      const naming = this.#naming.get(cid);
+      if (naming) naming.push(mutation);
+      else this.#naming.set(cid, [mutation]);
     }
   }
 
@@ -335,7 +370,10 @@ export class Mutations {
   /** Up to which id all outcomes are known, and not needed any more by what is to be decided. */
   #known() {
     let known = this.#last;
-    for (const { id, needs } of this.#queue) if (id !== undefined) known = Math.min(known, (needs ?? id) - 1);
+    for (const { id, needs } of this.#queue) {
+      if (id === undefined) break;
+      known = Math.min(known, (needs ?? id) - 1);
+    }
     return known;
   }
 
@@ -358,6 +396,7 @@ export class Mutations {
     mutation.isDecided = true;
     mutation.seq = confirm.seq;
     mutation.row = mutation.method === "delete" ? undefined : confirm.model;
+    mutation.isPartial = confirm.partial;
     const id = confirm.model?.[mutation.idName];
     if (mutation.cid && id !== undefined) this.#names.settle(mutation.cid, id);
     this.#confirmed.push(mutation);
@@ -369,13 +408,13 @@ export class Mutations {
 
   /** What is kept must not name a row by a cid that nobody knows later. @param {string} cid */
   #name(cid) {
-    for (const mutation of this.#queue) {
-      const model = this.#names.shown(mutation.model);
-      if (model === mutation.model && mutation.key !== cid) continue;
-      mutation.model = model;
+    for (const mutation of this.naming(cid)) {
+      if (mutation.isDecided) continue;
+      mutation.model = this.#names.shown(mutation.model);
       mutation.key = this.#names.shown(mutation.key);
       this.#journal?.put(mutation);
     }
+    this.#naming.delete(cid);
   }
 
   /** @param {Mutation} mutation @param {Error} error */

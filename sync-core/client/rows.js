@@ -18,6 +18,8 @@ export class Rows {
   cursor;
   /** The rows include every change up to this seq, while they are live. */
   reached = -1;
+  /** At this seq all rows were replaced, which tells nothing of rows that had come and gone meanwhile. */
+  replaced = -1;
   /** The order that the seqs belong to. @type {string | undefined} */
   epoch;
   /** The seq of each row. @type {Map<Id, number>} */
@@ -30,6 +32,8 @@ export class Rows {
   #waiting;
   /** Whether what waits is all there is: rows that are not in it are gone. */
   #whole = true;
+  /** The last change of the frame that is being read. */
+  #heard = -1;
   /** What waits is complete: it includes every change up to `seq`. @type {{seq: number, cursor: string} | undefined} */
   #ready;
   #idName;
@@ -69,6 +73,7 @@ export class Rows {
   /** The line is lost, or the rows are being caught up with. */
   stale() {
     this.#ready = undefined;
+    this.#heard = -1;
     if (this.status === "live") this.#become("stale");
   }
 
@@ -105,12 +110,13 @@ export class Rows {
 
   /** @param {Change} change one that just happened */
   change(change) {
+    if (change.seq <= this.#complete) return;
     if (this.#waiting) {
       this.#wait(change.model[this.#idName], version(change));
       if (this.#ready) this.#ready.seq = Math.max(this.#ready.seq, change.seq);
-    } else if (this.status === "live" && change.seq > this.#complete) {
+    } else if (this.status === "live") {
       this.#apply(change.model[this.#idName], version(change));
-      this.reached = Math.max(this.reached, change.seq);
+      this.#heard = Math.max(this.#heard, change.seq);
     }
   }
 
@@ -123,12 +129,14 @@ export class Rows {
     this.#ready = { seq, cursor };
   }
 
-  /** Applies what has come. */
+  /** A frame has been read: applies what has come. */
   show() {
+    this.reached = Math.max(this.reached, this.#heard);
     if (!this.#ready) return;
     const { seq, cursor } = this.#ready;
     const waiting = this.#waiting ?? new Map();
     if (this.#waiting && this.#whole) {
+      this.replaced = seq;
       this.#tombstones.clear();
       for (const [id] of this.rows) if (!waiting.get(id)?.row) this.#drop(id);
       for (const [id, { seq, row }] of waiting) {

@@ -118,9 +118,10 @@ export class Keeper {
     this.#journal?.rows(collections);
   }
 
+  /** The page is no client any more: another may go on with its slot. */
   close() {
     for (const session of this.#inherited) session.close(new SyncError({ code: "closed", message: "the connection was closed" }));
-    this.#tabs.close();
+    this.#tabs.close(this.#journal?.close());
   }
 
   async #slots() {
@@ -155,7 +156,7 @@ export class Keeper {
     /** @type {Content[]} */
     const contents = await done(store.getAll(ofSlot(slot)));
     const undecided = contents.filter(({ seq }) => seq === undefined);
-    if (undecided.every(({ id }) => id === undefined)) {
+    if (!this.isBroken && undecided.every(({ id }) => id === undefined)) {
       // In one transaction: it is never there twice, nor not at all.
       this.#journal?.forget(slot);
       this.#session.mutations.adopt(undecided.map((content) => ({ ...content })));
@@ -170,19 +171,24 @@ export class Keeper {
       const session = this.#begin({
         applied: () => {
           session.mutations.settle(() => true);
-          if (session.mutations.isIdle) session.close(new SyncError({ code: "closed" }));
+          if (session.reason || !session.mutations.isIdle) return;
+          journal.forget(slot);
+          session.close(new SyncError({ code: "closed" }));
         },
         status: (status) => {
           if (status !== "closed") return;
           this.#inherited.delete(session);
           // What is left, because the server would not have it now, is left for another time.
-          if (session.mutations.isIdle) journal.forget(slot);
           journal.saved().then(resolve);
         },
       });
       const journal = new Journal(this.#database, this.#environment, slot, session);
       this.#inherited.add(session);
-      this.#take(slot, session, journal).then(() => session.open(), resolve);
+      this.#take(slot, session, journal).then(() => {
+        const { reason } = this.#session;
+        if (reason) session.close(reason);
+        else session.open();
+      }, resolve);
     });
   }
 }
@@ -197,12 +203,13 @@ class Journal {
   #changes = new Map();
   /** @type {Map<string, Collection>} */
   #collections = new Map();
-  /** What the storage has of each model comes at least up to here. @type {Map<string, number>} */
+  /** Up to here the storage has all of each model, and what is `unsaved` is all that has changed since. @type {Map<string, number>} */
   #base = new Map();
   /** @type {{promise: Promise<void>, resolve: () => void} | undefined} */
   #next;
-  /** The transactions under way. @type {Promise<void>} */
+  /** The transaction under way, or the last one. @type {Promise<void>} */
   #writing = Promise.resolve();
+  #isWriting = false;
   #isSoon = false;
   /** Nothing more can be stored. */
   isBroken = false;
@@ -252,7 +259,7 @@ class Journal {
     }
   }
 
-  /** What a collection has is what the storage has. @param {Collection} collection */
+  /** The storage has what a collection has, or more. @param {Collection} collection */
   isKept({ name, rows, unsaved }) {
     this.#base.set(name, rows.reached);
     unsaved.clear();
@@ -262,6 +269,13 @@ class Journal {
   saved() {
     if (this.isBroken) return Promise.resolve();
     return this.#next?.promise ?? this.#writing;
+  }
+
+  /** Writes what there is, and nothing after it. */
+  async close() {
+    this.soon();
+    await this.saved();
+    this.isBroken = true;
   }
 
   /** Writes before anything else happens. */
@@ -274,7 +288,7 @@ class Journal {
 
   #later() {
     this.#schedule();
-    this.#timer ??= this.#environment.setTimeout(() => this.#write(), GATHER_MS);
+    this.#timer ??= this.#environment.setTimeout(() => this.soon(), GATHER_MS);
   }
 
   #schedule() {
@@ -290,28 +304,38 @@ class Journal {
     this.#changes.set(name, change);
   }
 
+  /** One transaction after the other: each has all that is known when it is written. */
   async #write() {
+    if (this.#isWriting) return;
     this.#environment.clearTimeout(this.#timer);
-    const [next, changes, collections] = [this.#next, this.#changes, this.#collections];
+    const [next, collections] = [this.#next, this.#collections];
     this.#timer = this.#next = undefined;
     this.#isSoon = false;
-    this.#changes = new Map();
+    this.#isWriting = true;
     this.#collections = new Map();
     if (next) this.#writing = next.promise;
     try {
-      if (this.isBroken) return;
+      if (this.isBroken) return this.#changes.clear();
       // Written out when the system likes: it survives the page, and the browser, but perhaps not a power cut.
       const transaction = this.#database.transaction(STORES, "readwrite", { durability: "relaxed" });
-      transaction.objectStore(SLOTS).put(this.#session.identity, this.#slot);
-      for (const change of changes.values()) change(transaction);
+      this.#writeQueue(transaction);
       for (const collection of collections.values()) this.#writeRows(transaction, collection);
       await completed(transaction);
     } catch (error) {
       this.isBroken = true;
       console.warn("sync: nothing more is stored:", error);
     } finally {
+      this.#isWriting = false;
       next?.resolve();
     }
+    if (this.#isSoon) this.#write();
+  }
+
+  /** @param {IDBTransaction} transaction */
+  #writeQueue(transaction) {
+    transaction.objectStore(SLOTS).put(this.#session.identity, this.#slot);
+    for (const change of this.#changes.values()) change(transaction);
+    this.#changes.clear();
   }
 
   /**
@@ -328,8 +352,10 @@ class Journal {
       /** @type {Stored | undefined} */
       const state = request.result;
       const isSame = state !== undefined && state.epoch === epoch;
-      if (isSame && state.reached >= reached) return unsaved.clear();
-      const isFollowed = isSame && state.reached >= (this.#base.get(name) ?? Infinity);
+      if (isSame && state.reached >= reached) return this.isKept(collection);
+      // The rows may have come further meanwhile; they must not be ahead of what is kept of the writes that made them.
+      this.#writeQueue(transaction);
+      const isFollowed = isSame && state.reached >= Math.max(rows.replaced, this.#base.get(name) ?? Infinity);
       if (!isFollowed) kept.delete(ofModel(name));
       for (const id of isFollowed ? unsaved : rows.rows.keys()) {
         const row = rows.rows.get(id);

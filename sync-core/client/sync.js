@@ -83,7 +83,7 @@ export class Database {
   #models = new Map();
   /** @type {Map<string, Collection>} */
   #collections = new Map();
-  /** Single rows that were asked for. @type {Map<string, {message: Message, done: (message: Message) => void}>} */
+  /** Single rows that were asked for. @type {Map<string, {ask: () => void, done: (message: Message) => void}>} */
   #reads = new Map();
   #requests = 0;
   /** @type {Set<(status: Status) => void>} */
@@ -200,7 +200,7 @@ export class Database {
       const view = () => this.#collections.get(name)?.view;
       model = new Model(name, id, {
         create: (row, options) => this.#create(name, id, row, options),
-        write: (method, row, options) => this.#write({ method, modelname: name, idName: id, key: row[id], model: row, ...options }),
+        write: (method, row, options) => this.#write({ method, modelname: name, idName: id, key: row?.[id], model: row, ...options }),
         row: (key) => this.#shown(name, key),
         get: (key) => this.#get(name, id, key),
         key: (key) => view()?.keyOf(key) ?? key,
@@ -225,7 +225,6 @@ export class Database {
    */
   close() {
     this.#session.close(new SyncError({ code: "closed", message: "the connection was closed" }));
-    this.#keeper?.close();
   }
 
   /** @param {Omit<import("./session.js").Handlers & Pick<import("./mutations.js").Handlers, "added" | "confirmed" | "ended">, "schema">} handlers */
@@ -279,7 +278,7 @@ export class Database {
     if (id === undefined) return;
     this.#collections.get(modelname)?.view.settle(cid, id);
     // Pending rows may name it in their fields.
-    for (const { view } of this.#collections.values()) view.touchPending(({ model }) => JSON.stringify(model).includes(cid));
+    for (const mutation of this.#session.mutations.naming(cid)) this.#collections.get(mutation.modelname)?.view.touchPending(mutation);
   }
 
   /** @param {Mutation} mutation @param {Error} [error] */
@@ -288,6 +287,8 @@ export class Database {
     this.#collections.get(mutation.modelname)?.view.remove(mutation);
     this.#rejected(mutation, error);
     this.#soon();
+    const { isPartial, modelname, idName, row } = mutation;
+    if (isPartial && row && mutation.resolve) mutation.row = this.#get(modelname, idName, row[idName]).catch(() => row);
   }
 
   /** @param {Mutation} mutation @param {Error} [error] */
@@ -377,11 +378,11 @@ export class Database {
     if (collection?.restored) await collection.restored;
     if (collection && collection.rows.status !== "loading" && collection.isHeld) return this.#shown(modelname, id);
     const read = this.#request("r");
-    const message = { method: "read", id: read, modelname, model: this.#names.wire({ [idName]: id }) };
+    const ask = () => this.#session.send({ method: "read", id: read, modelname, model: this.#names.wire({ [idName]: id }) });
     const answer = await new Promise((resolve, reject) => {
       if (this.reason) return reject(new SyncError({ code: "closed", message: this.reason.message }));
-      this.#reads.set(read, { message, done: (answer) => (answer instanceof SyncError ? reject(answer) : resolve(answer)) });
-      if (this.status === "online") this.#session.send(message);
+      this.#reads.set(read, { ask, done: (answer) => (answer instanceof SyncError ? reject(answer) : resolve(answer)) });
+      if (this.status === "online") ask();
     });
     const pending = this.#shownPending(modelname).filter(({ key }) => this.#names.shown(key) === this.#names.shown(id));
     return replay(answer.model, pending, this.#names, idName);
@@ -395,7 +396,7 @@ export class Database {
     this.#keeper?.identify();
     this.#isWelcome = true;
     for (const collection of this.#collections.values()) this.#ask(collection);
-    for (const { message } of this.#reads.values()) this.#session.send(message);
+    for (const { ask } of this.#reads.values()) ask();
     this.#isWelcome = false;
   }
 
@@ -405,6 +406,7 @@ export class Database {
     if (status === "closed") for (const { done } of this.#reads.values()) done(/** @type {any} */ (this.reason));
     for (const listener of [...this.#statusListeners]) guarded(() => listener(status));
     this.#notify();
+    if (status === "closed") this.#keeper?.close();
   }
 
   /** @param {Message} message */
@@ -441,8 +443,10 @@ export class Database {
   /** A row that was created here may be heard of before its confirm. @param {readonly Message[]} messages */
   #created(messages) {
     for (const { modelname, cid, model } of messages) {
-      if (!this.#names.has(cid)) continue;
+      // Others hear the cid too: what they create under it later is not this row. Nor is a row called by its cid that has an id of its own.
+      if (!this.#names.has(cid) || this.#names.idOf(cid) !== undefined) continue;
       this.#names.settle(cid, model[this.#models.get(modelname)?.idName ?? "id"]);
+      this.#session.mutations.heard(cid, model);
       this.#named(modelname, cid);
     }
   }
@@ -465,7 +469,7 @@ export class Database {
     }
     if (!collection && !read) return console.error(`sync: ${message.code}: ${message.message}`);
     const delay = message.retry_after_ms ?? backoff(0, this.#environment.random);
-    if (read) return void this.#environment.setTimeout(() => this.status === "online" && this.#session.send(read.message), delay);
+    if (read) return void this.#environment.setTimeout(() => this.status === "online" && read.ask(), delay);
     if (!collection) return;
     if (!message.retry) {
       collection.rows.stale();

@@ -79,9 +79,11 @@ export class Tabs {
     );
   }
 
-  close() {
+  /** @param {Promise<void>} [written] its slot is free when this has settled */
+  async close(written) {
     this.#aborter.abort();
     this.#channel?.close();
+    await written;
     this.#close();
   }
 

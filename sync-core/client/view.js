@@ -41,9 +41,10 @@ export class View {
     this.#idName = idName;
   }
 
-  /** @param {Id} id of a row, or the cid that stands for it */
+  /** @param {Id} id of a row, or the cid that stands for it: a row that came before this view was there goes by its id */
   keyOf(id) {
-    return this.#cids.get(id) ?? id;
+    const known = this.#names.idOf(id) ?? id;
+    return this.#cids.get(known) ?? known;
   }
 
   /** How many writes to a row are shown and not confirmed. @param {Id} id */
@@ -57,9 +58,6 @@ export class View {
     const pending = this.#pending.get(key) ?? [];
     this.#pending.set(key, [...pending, mutation].sort((a, b) => a.n - b.n));
     this.#dirty.add(key);
-    // One that was confirmed on an earlier page.
-    const id = this.#names.idOf(key);
-    if (mutation.method === "create" && id !== key && id !== undefined) this.settle(String(key), id);
   }
 
   /** @param {Mutation} mutation that is pending no more */
@@ -90,9 +88,9 @@ export class View {
     this.#dirty.add(key);
   }
 
-  /** What is pending may name rows that have their ids by now. @param {(mutation: Mutation) => boolean} concerns */
-  touchPending(concerns) {
-    for (const [key, pending] of this.#pending) if (pending.some(concerns)) this.#dirty.add(key);
+  /** It names a row that has its id by now. @param {Mutation} mutation */
+  touchPending(mutation) {
+    this.#dirty.add(this.keyOf(mutation.key));
   }
 
   /**

@@ -3,6 +3,7 @@
  * @module
  */
 
+import assert from "node:assert/strict";
 import { cpus } from "node:os";
 import { pathToFileURL } from "node:url";
 
@@ -76,6 +77,34 @@ export async function measure(count, queries, samples) {
   return { snapshot, change: spread(changes), write: spread(writes), told };
 }
 
+/**
+ * Rows that are created while there is no line, half of them named by another, and confirmed when there is one.
+ * @param {number} count
+ * @returns {Promise<number>} milliseconds of CPU for each
+ */
+export async function burst(count) {
+  const c = client();
+  c.online();
+  for (const name of ["Todo", "Note"]) c.db.model(name).query().subscribe(() => {});
+  for (const { id, modelname } of c.socket.take()) c.socket.receive({ method: "live", id, modelname, seq: 0, cursor: "c" });
+  const before = process.cpuUsage();
+  for (let index = 0; index < count; index += 2) {
+    const { row } = c.todos.create({ title: `todo ${index}` });
+    c.db.model("Note").create({ todo: row.id });
+  }
+  await settled();
+  for (let seq = 0; seq < count; await settled()) {
+    for (const { id, modelname, cid } of c.socket.take().filter(({ method }) => method === "create")) {
+      const fields = { modelname, cid, model: { id: (seq += 1), title: "" }, seq };
+      c.socket.receive({ method: "create", ...fields }, { method: "confirm", id, row_seq: seq, ...fields });
+    }
+  }
+  const { user, system } = process.cpuUsage(before);
+  assert.equal(c.db.pending, 0);
+  c.db.close();
+  return (user + system) / 1000 / count;
+}
+
 /** @param {number[]} values */
 function spread(values) {
   const sorted = [...values].sort((a, b) => a - b);
@@ -99,4 +128,5 @@ if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) 
       console.log(line.join(" "));
     }
   }
+  for (const count of [500, 5_000]) console.log(`${count} rows created at once: ${ms(await burst(count))} for each until it is confirmed`);
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { measure, QUERIES } from "./bench.js";
+import { burst, measure, QUERIES } from "./bench.js";
 
 test("a change costs a small part of what all rows cost, whatever the queries", async (context) => {
   for (const [name, queries] of Object.entries(QUERIES)) {
@@ -13,4 +13,11 @@ test("a change costs a small part of what all rows cost, whatever the queries", 
     assert.ok(change.mean < snapshot / 20, "a change does not go through all rows");
     assert.ok(write.mean < snapshot / 20, "nor does a write");
   }
+});
+
+test("many writes at once cost as much for each as few", async (context) => {
+  await burst(500);
+  const [few, many] = [await burst(500), await burst(4_000)];
+  context.diagnostic(`a create until it is confirmed: ${few.toFixed(3)} ms of CPU among 500, ${many.toFixed(3)} among 4,000`);
+  assert.ok(many < 4 * few, `${few} and ${many} ms`);
 });

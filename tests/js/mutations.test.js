@@ -57,10 +57,11 @@ test("what is not JSON is rejected, and leaves no gap in the ids", async () => {
   circular.self = circular;
   const bad = outcome(c.todos.create(circular));
   const none = outcome(c.todos.create(undefined));
+  const nothing = outcome(c.todos.patch(undefined));
   c.todos.create({ title: "fine" });
   await settled();
   assert.equal(bad.error.name, "TypeError");
-  assert.equal(none.state, "rejected");
+  assert.deepEqual([none.state, nothing.state], ["rejected", "rejected"]);
   assert.deepEqual(ids(c.socket), [1]);
 });
 
@@ -406,6 +407,26 @@ test("a mutation larger than a message may be is rejected and not sent, and leav
   assert.equal(kept.error.code, "too_large");
   assert.equal(fits.state, "pending");
   assert.deepEqual(ids(c.socket), [1]);
+});
+
+test("a mutation that fits is not made too large by the ack that it is sent again with", async () => {
+  const c = client();
+  c.online();
+  for (let id = 1; id <= 10; id += 1) outcome(c.todos.create({ title: "a" }));
+  await settled();
+  const last = c.todos.create({ title: "b".repeat(50) });
+  outcome(last);
+  const message = c.socket.take().at(-1);
+  assert.deepEqual([message.id, message.ack], [11, 0]);
+  c.cut();
+  const bound = JSON.stringify(message).length;
+
+  const d = client();
+  d.online({ limits: { message_bytes: bound, in_flight: 64 } });
+  for (let id = 1; id <= 10; id += 1) outcome(d.todos.create({ title: "a" }));
+  const result = outcome(d.todos.create({ title: "b".repeat(50) }));
+  await settled();
+  assert.equal(result.error.code, "too_large", "sent again with `ack` 10 it would be, and would close the line each time");
 });
 
 test("names and ids that mean something to JavaScript are only names and ids", async () => {

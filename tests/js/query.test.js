@@ -271,3 +271,138 @@ test("a row of one's own that another deletes before the confirm has come stays 
   await settled();
   assert.deepEqual([query.rows, creation.state], [[], "done"]);
 });
+
+test("a row that was created while no query had its model is found by the name it was created under", async () => {
+  const c = client();
+  c.online();
+  const creation = c.todos.create({ title: "a" });
+  const { id: cid } = creation.row;
+  c.socket.take();
+  c.socket.receive({ ...confirm(1, 1, row(7, "a")), cid });
+  await creation;
+  const query = c.todos.query();
+  const { id } = c.socket.take().find(({ method }) => method === "subscribe");
+  c.socket.receive(page(id, [[row(7, "a"), 1]]), live(id, 1));
+  assert.deepEqual(c.todos.peek(cid), row(7, "a"));
+  assert.deepEqual(await c.todos.get(cid), row(7, "a"));
+  assert.equal(c.todos.key(creation.row), c.todos.key(query.rows[0]));
+  c.todos.patch({ id: cid, title: "b" });
+  assert.equal(c.todos.pending(creation.row), 1);
+  assert.deepEqual(titles(query), ["b"]);
+});
+
+test("a row that is asked for by its name is asked for again by its id, once that is known", async () => {
+  const c = client();
+  c.online();
+  const { row: mine } = c.todos.create({ title: "a" });
+  const asked = outcome(c.todos.get(mine.id));
+  const [{ cid }, read] = c.socket.take();
+  assert.deepEqual(read.model, { id: { $cid: cid } });
+  c.cut();
+  c.online({ last: 1, outcomes: [{ ...confirm(1, 1, row(7, "a")), cid }] });
+  const [again] = c.socket.take().filter(({ method }) => method === "read");
+  assert.deepEqual(again.model, { id: 7 });
+  c.socket.receive({ method: "read", id: again.id, modelname: "Todo", model: row(7, "a"), seq: 1 });
+  await settled();
+  assert.deepEqual(asked.value, row(7, "a"));
+});
+
+test("a change that came while a create was in the balance counts when it is decided", async () => {
+  const c = client();
+  c.online();
+  c.todos.query();
+  const creation = outcome(c.todos.create({ title: "mine" }));
+  const [{ id }, { cid }] = c.socket.take();
+  c.socket.receive(page(id, []), live(id, 2));
+  c.socket.receive({ ...change("create", row(3, "mine"), 3), cid });
+  c.socket.receive({ ...confirm(1, 3, row(3, "mine")), cid });
+  await settled();
+  assert.equal(creation.state, "done");
+});
+
+test("what is caught up with while a create is in the balance is not shown before it is live again", () => {
+  for (const more of ["changes", "page"]) {
+    const c = client();
+    c.online();
+    const query = c.todos.query();
+    outcome(c.todos.create({ title: "mine" }));
+    const [{ id }] = c.socket.take();
+    c.socket.receive(page(id, [[row(1, "a"), 1]]), live(id, 2));
+    c.socket.receive(more === "page" ? page(id, [[row(2, "b"), 3]]) : { method: "changes", id, seq: 3, changes: [change("create", row(2, "b"), 3)] });
+    c.socket.receive(error(1, "invalid"));
+    assert.deepEqual([query.status, titles(query)], ["loading", []]);
+    c.socket.receive(live(id, 4));
+    assert.deepEqual([query.status, titles(query)], ["live", ["a", "b"]]);
+  }
+});
+
+test("a transaction over two models is seen whole, from whichever query one looks", async () => {
+  const c = client();
+  c.online();
+  const notes = c.db.model("Note");
+  const queries = [c.todos.query(), notes.query()];
+  const seen = [];
+  for (const query of queries) query.subscribe(() => seen.push(queries.map((query) => titles(query).join())));
+  await settled();
+  for (const { id, modelname } of c.socket.take()) c.socket.receive({ method: "live", id, modelname, seq: 0, cursor: "c" });
+  seen.length = 0;
+  const creation = c.todos.create({ title: "t" });
+  outcome(notes.create({ title: "n", todo: creation.row.id }));
+  await settled();
+  const [todo, note] = c.socket.take();
+  assert.deepEqual(note.model.todo, { $cid: todo.cid });
+  const created = ({ modelname, cid }, model, seq) => ({ method: "create", modelname, cid, model, seq });
+  c.socket.receive(created(todo, row(1, "T"), 1), { ...confirm(1, 1, row(1, "T")), cid: todo.cid });
+  assert.equal(queries[1].rows[0].todo, 1, "the other model's row names it by its id at once");
+  c.socket.receive(
+    created(note, row(5, "N", { todo: 1 }), 2),
+    { ...confirm(2, 2, row(5, "N", { todo: 1 })), modelname: "Note", cid: note.cid },
+    change("update", row(1, "TT"), 2),
+  );
+  await settled();
+  assert.deepEqual(new Set(seen.map(String)), new Set(["t,n", "T,n", "TT,N"]));
+});
+
+test("what is written to a row by its id is still on it when it turns out to be one that was created here", async () => {
+  const { c, todos, query, seq } = started([]);
+  outcome(todos.create({ title: "mine" }));
+  await settled();
+  const [{ cid }] = c.socket.take();
+  c.socket.receive(change("update", row(3, "mine"), seq + 1)); // it came into view by a change
+  outcome(todos.patch({ id: 3, title: "changed" }));
+  c.socket.receive({ ...confirm(1, seq + 1, row(3, "mine")), cid });
+  assert.deepEqual(query.rows, [row(3, "changed")]);
+  assert.equal(todos.pending(query.rows[0]), 1);
+});
+
+test("that a row is not pending any more is told, also where nothing else about it changes", async () => {
+  const { c, todos, query, calls, seq } = started();
+  outcome(todos.patch({ id: 1, title: "a" }));
+  await settled();
+  c.socket.take();
+  calls.length = 0;
+  c.socket.receive(change("update", row(1, "a"), seq + 1), confirm(1, seq + 1, row(1, "a")));
+  assert.equal(todos.pending(query.rows[0]), 0);
+  assert.deepEqual(calls.map(([, changes]) => changes.map(({ key }) => key)), [[1]]);
+});
+
+test("of a large row that was decided while the line was away, the promise has all of it", async () => {
+  for (const looks of [true, false]) {
+    const c = client();
+    c.online();
+    const creation = outcome(c.todos.create({ title: "large" }));
+    const [{ cid }] = c.socket.take();
+    c.cut();
+    if (looks) c.todos.query();
+    c.online({ last: 1, outcomes: [{ ...confirm(1, 1, { id: 3 }), cid, partial: true }] });
+    await settled();
+    const [{ method, id, model }] = c.socket.take();
+    if (looks) c.socket.receive(page(id, [[row(3, "large"), 1]]), live(id, 1));
+    else {
+      assert.deepEqual([method, model], ["read", { id: 3 }]);
+      c.socket.receive({ method: "read", id, modelname: "Todo", model: row(3, "large"), seq: 1 });
+    }
+    await settled();
+    assert.deepEqual(creation.value, row(3, "large"));
+  }
+});

@@ -328,3 +328,27 @@ test("a model whose id is another field", async () => {
   c.socket.receive({ method: "delete", modelname: "Note", model: { key: "a" }, seq: 2 });
   assert.equal(watched.rows.size, 0);
 });
+
+test("of a frame that could not be read to its end nothing counts as come: the rest of it is asked for again", () => {
+  const c = client();
+  c.online();
+  const { subscription } = c.live([row(1, "a"), row(2, "b")]);
+  c.socket.receive(change("update", row(1, "A"), 3));
+  assert.throws(() => c.socket.receive(change("update", row(1, "AA"), 4), { method: "update", modelname: "Todo", seq: 4 }));
+  c.clock.advance(10_000);
+  c.online();
+  const [{ id, since, since_seq }] = c.socket.take();
+  assert.deepEqual([since, since_seq], ["c2", 3]);
+  c.socket.receive({ method: "changes", id, seq: 4, changes: [change("update", row(1, "AA"), 4), change("update", row(2, "BB"), 4)] }, live(id, 4));
+  assert.deepEqual(titles(subscription), { 1: "AA", 2: "BB" });
+});
+
+test("a change that is heard again while the rows are caught up with brings no deleted row back", () => {
+  const c = client();
+  c.online();
+  const { subscription, id } = c.live([row(1, "a"), row(2, "b")]);
+  c.socket.receive(change("delete", { id: 1 }, 3), { method: "progress", seq: 3 });
+  c.socket.receive({ method: "changes", id, seq: 4, changes: [change("update", row(2, "B"), 4)] });
+  c.socket.receive(change("update", row(1, "a"), 1), live(id, 4));
+  assert.deepEqual(titles(subscription), { 2: "B" });
+});

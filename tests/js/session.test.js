@@ -190,3 +190,43 @@ test("names from outside reach no prototype", async () => {
 test("a storage that there is not is a mistake at once", () => {
   assert.throws(() => connect({ url: "http://example.test", storage: /** @type {any} */ ("disk") }), /memory, indexeddb/);
 });
+
+test("a row of another, created under a name that was overheard, does not take one's own row's place", async () => {
+  const c = client();
+  const query = c.todos.query();
+  c.online();
+  const { id } = c.socket.take()[0];
+  c.socket.receive({ method: "live", id, modelname: "Todo", seq: 0, cursor: "c" });
+  const { row: mine } = c.todos.create({ title: "mine" });
+  const [{ cid }] = c.socket.take();
+  const created = (id, title, seq) => ({ method: "create", modelname: "Todo", cid, model: { id, title }, seq });
+  c.socket.receive(created(1, "mine", 1));
+  c.socket.receive(created(2, "theirs", 2));
+  c.socket.receive({ ...confirm(1, 1, { id: 1, title: "mine" }), cid });
+  c.socket.receive(created(3, "theirs too", 3));
+  assert.deepEqual(query.rows.map(({ id, title }) => [id, title]), [[1, "mine"], [2, "theirs"], [3, "theirs too"]]);
+  assert.equal(c.todos.peek(mine.id).title, "mine");
+  outcome(c.todos.patch({ id: mine.id, title: "changed" }));
+  assert.equal(c.socket.take()[0].model.id, 1);
+});
+
+test("a row whose id the client has chosen is called by it, before and after the server has told of it", async () => {
+  for (const order of [[0, 1], [1, 0]]) {
+    const c = client();
+    const tags = c.db.model("Tag", { id: "slug" });
+    const query = tags.query();
+    const keys = [];
+    query.subscribe((_, changes) => keys.push(...changes.map(({ key }) => key)));
+    c.online();
+    const { id } = c.socket.take()[0];
+    c.socket.receive({ method: "live", id, modelname: "Tag", seq: 0, cursor: "c" });
+    const creation = tags.create({ slug: "a", color: "red" });
+    assert.equal(creation.row.slug, "a");
+    const [{ cid, model }] = c.socket.take();
+    const both = ["create", "confirm"].map((method) => ({ method, id: 1, modelname: "Tag", cid, model, seq: 1, row_seq: 1 }));
+    for (const index of order) c.socket.receive(both[index]);
+    assert.deepEqual(await creation, { slug: "a", color: "red" });
+    assert.equal(tags.key(query.rows[0]), "a");
+    assert.deepEqual(new Set(keys), new Set(["a"]));
+  }
+});

@@ -257,3 +257,279 @@ test("a storage that fails on the way is said once, and what is written is sent 
   assert.equal(warnings.mock.callCount(), 1);
   assert.equal(c.db.storage, "memory");
 });
+
+test("what a closed page has left stays, if the page that finishes it is closed first, or refused", async () => {
+  for (const end of ["closed", "refused"]) {
+    const disk = new Disk();
+    const [a, b] = [await started(disk), await started(disk)];
+    outcome(a.todos.create({ title: "sent" }));
+    await turns();
+    outcome(a.todos.create({ title: "not yet" }));
+    await turns();
+    a.tab.crash(true);
+    await turns();
+    b.clock.advance(2_000);
+    await turns();
+    assert.equal(b.sockets.length, 2);
+    b.socket.open();
+    if (end === "closed") b.db.close();
+    else b.socket.receive({ method: "error", request: "hello", code: "schema_mismatch", message: "", retry: false });
+    await turns();
+    b.clock.advance(1_000);
+    await turns();
+    assert.deepEqual((await disk.read("mutations")).map(([, { model }]) => model.title), ["sent", "not yet"], end);
+    assert.equal((await disk.read("slots")).length, 2, end);
+  }
+});
+
+test("what was sent after the storage had failed, or lost its last moments, is not done again by the next page", async (context) => {
+  context.mock.method(console, "warn", () => {});
+  for (const isKnown of [true, false]) {
+    const disk = new Disk();
+    const c = await opened(disk);
+    for (const title of ["c", "d"]) outcome(c.todos.create({ title }));
+    await turns();
+    c.tab.isFull = true;
+    c.online({ limits: { in_flight: 1 } });
+    await turns();
+    const [{ cid, id }] = mutations(c);
+    assert.equal(id, 1, "it is kept without its id");
+    c.tab.crash(true);
+    const next = await opened(disk);
+    const rejections = [];
+    next.db.onrejected(({ model, error }) => rejections.push([model.title, error.code]));
+    outcome(next.todos.create({ title: "e" }));
+    await turns();
+    next.online({ last: 1, outcomes: isKnown ? [{ ...confirm(1, 3, row(3, "c")), cid }] : [] });
+    await turns();
+    assert.deepEqual(mutations(next).map(({ id, model }) => [id, model.title]), [[2, "d"], [3, "e"]]);
+    assert.deepEqual(rejections, isKnown ? [] : [["c", "unknown"]]);
+  }
+});
+
+test("a page that can store nothing more takes over what another has left without making it its own: it would be done twice", async (context) => {
+  context.mock.method(console, "warn", () => {});
+  const disk = new Disk();
+  const [a, b] = [await opened(disk), await started(disk)];
+  outcome(a.todos.create({ title: "left" }));
+  await turns();
+  const { client: name } = (await disk.read("slots")).map(([, slot]) => slot).find(({ welcomed }) => !welcomed);
+  b.tab.isFull = true;
+  outcome(b.todos.create({ title: "own" }));
+  await turns();
+  mutations(b);
+  a.tab.crash(true);
+  await turns();
+  b.clock.advance(2_000);
+  await turns();
+  assert.deepEqual(mutations({ socket: b.sockets[0] }), [], "not as its own");
+  assert.equal(b.sockets.length, 2);
+  b.socket.open();
+  assert.equal(b.socket.take()[0].client, name);
+});
+
+test("rows that one page got anew as a whole are stored as a whole: what another had stored meanwhile may be gone again", async () => {
+  const disk = new Disk();
+  const [a, b] = [await started(disk), await opened(disk)];
+  b.todos.query();
+  await turns();
+  b.online();
+  await turns();
+  b.socket.receive(live(b.socket.take().find(({ method }) => method === "subscribe").id, 2), change("create", row(3, "short-lived"), 3));
+  b.clock.advance(1_000);
+  await turns();
+  assert.equal((await disk.read("rows")).length, 3);
+
+  a.socket.cut();
+  a.clock.advance(10_000);
+  a.online();
+  await turns();
+  const { id } = a.socket.take().find(({ method }) => method === "subscribe");
+  a.socket.receive({ method: "reset", id, reason: "horizon" }, page(id, [[row(1, "a"), 1], [row(2, "b"), 2]]), live(id, 4));
+  a.socket.receive(change("update", row(1, "A"), 5));
+  a.clock.advance(1_000);
+  await turns();
+  assert.deepEqual((await disk.read("rows")).map(([, { row }]) => row.title), ["A", "b"]);
+  assert.equal((await disk.read("models"))[0][1].reached, 5);
+});
+
+test("a page that the server does not want any more leaves its queue to the others while it is still open", async () => {
+  const disk = new Disk();
+  const [a, b] = [await opened(disk), await started(disk)];
+  outcome(a.todos.create({ title: "left" }));
+  await turns();
+  a.socket.open();
+  a.socket.receive({ method: "error", request: "hello", code: "schema_mismatch", message: "", retry: false });
+  await turns();
+  for (const { clock } of [a, b]) clock.advance(2_000);
+  await turns();
+  assert.deepEqual(mutations(b).map(({ model }) => model.title), ["left"]);
+});
+
+test("a page that is closed writes what it knows before another takes its slot, and nothing after that", async () => {
+  const disk = new Disk();
+  const first = await started(disk);
+  outcome(first.todos.create({ title: "c" }));
+  await turns();
+  first.socket.receive(change("create", row(3, "c"), 3), confirm(1, 3, row(3, "c")));
+  await turns();
+  outcome(first.todos.patch({ id: 3, title: "d" }));
+  await turns();
+  first.socket.receive(change("create", row(4, "x"), 4));
+  first.db.close();
+  const next = await opened(disk);
+  assert.equal((await disk.read("slots")).length, 1);
+  next.online({ last: 1 });
+  await turns();
+  outcome(next.todos.create({ title: "e" }));
+  await turns();
+  assert.deepEqual(mutations(next).map(({ id, method }) => [id, method]), [[2, "patch"], [3, "create"]]);
+  first.clock.advance(1_000);
+  await turns();
+  assert.equal((await disk.read("slots"))[0][1].last, 3);
+  assert.deepEqual((await disk.read("rows")).map(([, { row }]) => row.title), ["a", "b", "c", "x"]);
+});
+
+test("closed while it was about to finish what another has left, it opens no line any more", async () => {
+  const disk = new Disk();
+  const [a, b] = [await started(disk), await started(disk)];
+  outcome(a.todos.create({ title: "sent" }));
+  await turns();
+  a.tab.crash(true);
+  await turns();
+  b.clock.advance(2_000);
+  for (let turn = 0; b.sockets.length === 1 && turn < 3; turn += 1) await settled();
+  assert.equal(b.sockets.length, 1, "it is reading");
+  b.db.close();
+  await turns();
+  b.clock.advance(20_000);
+  await turns();
+  assert.deepEqual(b.sockets.map(({ closed }) => closed), [true]);
+  assert.equal((await disk.read("mutations")).length, 1);
+});
+
+test("a row that was created here, and told of before its confirm, is known again by the next page", async () => {
+  const disk = new Disk();
+  const first = await started(disk);
+  outcome(first.todos.create({ title: "c" }));
+  await turns();
+  const [{ cid }] = mutations(first);
+  first.socket.receive({ ...change("create", row(3, "c"), 3), cid }, error(1, "unavailable", { retry: true }));
+  outcome(first.todos.patch({ id: cid, title: "C" }));
+  await turns();
+  first.clock.advance(200);
+  await turns();
+  first.tab.crash(true);
+  const next = await opened(disk);
+  const query = next.todos.query();
+  await turns();
+  assert.deepEqual(titles(query), ["a", "b", "C"]);
+  assert.equal(next.todos.pending(query.rows[2]), 1);
+  next.online();
+  await turns();
+  const [create] = mutations(next);
+  assert.deepEqual([create.id, create.method, create.cid], [1, "create", cid]);
+});
+
+test("at whatever moment of a transaction rows come and the page crashes: what is kept of them is not ahead of the queue", async () => {
+  for (let moment = 0; moment < 12; moment += 1) {
+    const disk = new Disk();
+    const first = await started(disk);
+    outcome(first.todos.create({ title: "c" }));
+    await turns();
+    const [{ cid }] = mutations(first);
+    first.socket.receive(change("update", row(1, "A"), 3));
+    first.clock.advance(200);
+    await null;
+    first.socket.receive({ ...change("create", row(3, "c"), 4), cid }, { ...confirm(1, 4, row(3, "c")), cid });
+    for (let turn = 0; turn < moment; turn += 1) await settled();
+    first.tab.crash(false);
+    const next = await opened(disk);
+    const query = next.todos.query();
+    await turns();
+    assert.equal(titles(query).filter((title) => title === "c").length, 1, `moment ${moment}: ${titles(query)}`);
+  }
+});
+
+test("what an earlier page has sent without an answer is unknown to a server that has forgotten the client, and not sent again", async () => {
+  const disk = new Disk();
+  const first = await started(disk);
+  outcome(first.todos.create({ title: "sent" }));
+  await turns();
+  first.tab.crash(true);
+  const next = await opened(disk);
+  const rejections = [];
+  next.db.onrejected(({ model, error }) => rejections.push([model.title, error.code]));
+  outcome(next.todos.create({ title: "never sent" }));
+  await turns();
+  next.socket.open();
+  next.socket.receive({ method: "error", request: "hello", code: "client_unknown", message: "", retry: false });
+  next.online();
+  await turns();
+  assert.deepEqual(rejections, [["sent", "unknown"]]);
+  assert.deepEqual(mutations(next).map(({ id, model }) => [id, model.title]), [[1, "never sent"]]);
+});
+
+test("an outcome that is kept only after the client has got another name is not acknowledged under that", async () => {
+  const disk = new Disk();
+  const c = await started(disk);
+  outcome(c.todos.create({ title: "c" }));
+  await turns();
+  c.socket.receive(confirm(1, 3, row(3, "c")), { method: "error", id: 2, code: "id_gap", message: "", retry: false });
+  await turns();
+  c.online();
+  outcome(c.todos.create({ title: "d" }));
+  await turns();
+  assert.deepEqual(mutations(c).map(({ id, ack }) => [id, ack]), [[1, 0]]);
+});
+
+test("what waits to be sent to a row that is told of before its confirm finds it, also two pages later", async () => {
+  const disk = new Disk();
+  const first = await started(disk);
+  first.socket.cut();
+  const { row: fresh } = first.todos.create({ title: "c" });
+  outcome(first.todos.patch({ id: 1, title: "A" }));
+  outcome(first.todos.patch({ id: fresh.id, title: "C" }));
+  first.clock.advance(1_000);
+  first.online({ limits: { in_flight: 1 } });
+  await turns();
+  const { id } = first.socket.sent.find(({ method }) => method === "subscribe");
+  const [{ cid }] = mutations(first);
+  first.socket.receive(live(id, 2), { ...change("create", row(3, "c"), 3), cid }, error(1, "unavailable", { retry: true }));
+  first.clock.advance(200);
+  await turns();
+  first.tab.crash(true);
+
+  const next = await opened(disk);
+  next.online({ limits: { in_flight: 1 } });
+  await turns();
+  assert.deepEqual(mutations(next).map(({ id, cid }) => [id, cid]), [[1, cid]]);
+  next.socket.receive({ ...confirm(1, 3, row(3, "c")), cid });
+  next.clock.advance(1_000);
+  await turns();
+  assert.equal((await disk.read("mutations")).length, 2);
+  next.tab.crash(true);
+
+  const last = await opened(disk);
+  last.online({ last: 1 });
+  await turns();
+  assert.deepEqual(mutations(last).map(({ id, model }) => [id, model]), [[2, { id: 1, title: "A" }], [3, { id: 3, title: "C" }]]);
+});
+
+test("a page that is loaded again keeps its slot, and what it leaves when it is gone for good is taken over", async () => {
+  const disk = new Disk();
+  const [a, b] = [await opened(disk), await started(disk)];
+  outcome(a.todos.create({ title: "left" }));
+  await turns();
+  a.tab.crash(true);
+  const again = await opened(disk);
+  assert.equal(again.db.pending, 1);
+  b.clock.advance(2_000);
+  await turns();
+  assert.equal(b.db.pending, 0);
+  again.tab.crash(true);
+  await turns();
+  b.clock.advance(2_000);
+  await turns();
+  assert.deepEqual(mutations(b).map(({ model }) => model.title), ["left"]);
+});
