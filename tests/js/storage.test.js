@@ -424,7 +424,7 @@ test("a row that was created here, and told of before its confirm, is known agai
   const query = next.todos.query();
   await turns();
   assert.deepEqual(titles(query), ["a", "b", "C"]);
-  assert.equal(next.todos.pending(query.rows[2]), 1);
+  assert.equal(next.todos.pending(query.rows[2]), 2);
   next.online();
   await turns();
   const [create] = mutations(next);
