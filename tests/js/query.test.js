@@ -406,3 +406,18 @@ test("of a large row that was decided while the line was away, the promise has a
     assert.deepEqual(creation.value, row(3, "large"));
   }
 });
+
+test("a write that waits is shown once it is confirmed, also by a query that comes later", async () => {
+  const { c, todos, query, seq } = started();
+  const notes = c.db.model("Note");
+  outcome(notes.create({ title: "n" }, { wait: true }));
+  const results = [todos.create({ title: "c" }, { wait: true }), todos.patch({ id: 1, title: "A" }, { wait: true })].map(outcome);
+  assert.deepEqual(titles(query), ["a", "b"]);
+  assert.deepEqual([titles(notes.query()), c.db.pending, todos.isPending(query.rows[0])], [[], 3, false]);
+  const [{ cid }] = c.socket.take().filter(({ modelname, method }) => modelname === "Todo" && method === "create");
+  c.socket.receive({ ...change("create", row(3, "c"), seq + 1), cid }, { ...confirm(2, seq + 1, row(3, "c")), cid });
+  c.socket.receive(change("update", row(1, "A"), seq + 2), confirm(3, seq + 2, row(1, "A")));
+  assert.deepEqual(titles(query), ["A", "b", "c"]);
+  await settled();
+  assert.deepEqual(results.map(({ state }) => state), ["done", "done"]);
+});
