@@ -421,3 +421,17 @@ test("a write that waits is shown once it is confirmed, also by a query that com
   await settled();
   assert.deepEqual(results.map(({ state }) => state), ["done", "done"]);
 });
+
+test("rows without an id yet come last, in the order in which they were created; one that came and went at once is not told of", async () => {
+  const { todos, query, calls } = started();
+  for (let index = 0; index < 20; index += 1) outcome(todos.create({ title: String(index) }));
+  await settled();
+  assert.deepEqual(titles(query), ["a", "b", ...Array.from({ length: 20 }, (_, index) => String(index))]);
+  calls.length = 0;
+  const { row: brief } = todos.create({ title: "brief" });
+  outcome(todos.patch({ id: 1, title: "A" }));
+  assert.equal(query.rows.length, 23);
+  outcome(todos.delete(brief.id));
+  await settled();
+  assert.deepEqual(calls.map(([, changes]) => changes.map(({ key }) => key)), [[1]]);
+});
