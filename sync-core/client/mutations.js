@@ -201,7 +201,7 @@ export class Mutations {
 
   /** @param {Message} outcome a `confirm` or an `error` */
   decide(outcome) {
-    const mutation = this.#queue.find(({ id }) => id !== undefined && id === outcome.id);
+    const mutation = this.#queue.find(({ id, cid }) => id !== undefined && (outcome.cid ? cid === outcome.cid : id === outcome.id));
     if (!mutation) return;
     if (outcome.method === "error" && outcome.retry) {
       mutation.sent = false;

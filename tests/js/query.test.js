@@ -406,3 +406,32 @@ test("of a large row that was decided while the line was away, the promise has a
     assert.deepEqual(creation.value, row(3, "large"));
   }
 });
+
+test("a write that waits is shown once it is confirmed, also by a query that comes later", async () => {
+  const { c, todos, query, seq } = started();
+  const notes = c.db.model("Note");
+  outcome(notes.create({ title: "n" }, { wait: true }));
+  const results = [todos.create({ title: "c" }, { wait: true }), todos.patch({ id: 1, title: "A" }, { wait: true })].map(outcome);
+  assert.deepEqual(titles(query), ["a", "b"]);
+  assert.deepEqual([titles(notes.query()), c.db.pending, todos.isPending(query.rows[0])], [[], 3, false]);
+  const [{ cid }] = c.socket.take().filter(({ modelname, method }) => modelname === "Todo" && method === "create");
+  c.socket.receive({ ...change("create", row(3, "c"), seq + 1), cid }, { ...confirm(2, seq + 1, row(3, "c")), cid });
+  c.socket.receive(change("update", row(1, "A"), seq + 2), confirm(3, seq + 2, row(1, "A")));
+  assert.deepEqual(titles(query), ["A", "b", "c"]);
+  await settled();
+  assert.deepEqual(results.map(({ state }) => state), ["done", "done"]);
+});
+
+test("rows without an id yet come last, in the order in which they were created; one that came and went at once is not told of", async () => {
+  const { todos, query, calls } = started();
+  for (let index = 0; index < 20; index += 1) outcome(todos.create({ title: String(index) }));
+  await settled();
+  assert.deepEqual(titles(query), ["a", "b", ...Array.from({ length: 20 }, (_, index) => String(index))]);
+  calls.length = 0;
+  const { row: brief } = todos.create({ title: "brief" });
+  outcome(todos.patch({ id: 1, title: "A" }));
+  assert.equal(query.rows.length, 23);
+  outcome(todos.delete(brief.id));
+  await settled();
+  assert.deepEqual(calls.map(([, changes]) => changes.map(({ key }) => key)), [[1]]);
+});

@@ -533,3 +533,22 @@ test("a page that is loaded again keeps its slot, and what it leaves when it is 
   await turns();
   assert.deepEqual(mutations(b).map(({ model }) => model.title), ["left"]);
 });
+
+test("an outcome that is a create's is that create's, whatever ids a page without a storage has given meanwhile", async () => {
+  const disk = new Disk();
+  const c = await opened(disk);
+  const { row: fresh } = c.todos.create({ title: "c" });
+  outcome(c.todos.create({ title: "d" }));
+  await turns();
+  c.tab.crash(true);
+  const next = await opened(disk);
+  const query = next.todos.query();
+  const rejections = [];
+  next.db.onrejected(({ model, error }) => rejections.push([model.title, error.code]));
+  await turns();
+  next.online({ last: 2, outcomes: [{ ...confirm(2, 3, row(3, "c")), cid: fresh.id }] });
+  await turns();
+  const { id } = next.socket.sent.find(({ method }) => method === "subscribe");
+  next.socket.receive(page(id, [[row(3, "c"), 3]]), live(id, 3));
+  assert.deepEqual([query.rows, rejections, mutations(next)], [[row(3, "c")], [["d", "unknown"]], []]);
+});
