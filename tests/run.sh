@@ -84,7 +84,7 @@ if [ "$mode" = all ]; then
 
     if [ ! -x "${CHROMIUM:-/usr/bin/chromium}" ]; then need chromium chromium || exit 2; fi
     suite "todo" cargo build -p todo --locked
-    suite "browsers" env TODO_BIN="$root/target/debug/todo" npm --prefix tests run --silent test:browser
+    suite "browsers" timeout 1200 env TODO_BIN="$root/target/debug/todo" npm --prefix tests run --silent test:browser
 
     suite "load" cargo bench -p sync-tests --bench load --locked
 fi

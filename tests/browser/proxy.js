@@ -98,7 +98,9 @@ export class Proxy {
   #drop(line) {
     this.#lines.delete(line);
     line.up.length = line.down.length = 0;
-    if (!line.client.destroyed) line.client.resetAndDestroy();
+    // One that is being closed in good order cannot be reset: Node then never lets go of it, not even when it exits.
+    if (line.client.writableEnded) line.client.destroy();
+    else if (!line.client.destroyed) line.client.resetAndDestroy();
     line.server.destroy();
   }
 }
