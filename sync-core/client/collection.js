@@ -31,6 +31,8 @@ export class Collection {
   unsaved = new Set();
   /** Counts what has changed. */
   version = 0;
+  /** The connection is closed for good: nothing more will change. */
+  isOver = false;
   /** @type {any} timer */
   retry;
   #holders = 0;
@@ -102,6 +104,13 @@ export class Collection {
     this.id = undefined;
     this.#creates = [];
     this.rows.stale();
+  }
+
+  /** The connection is closed for good. */
+  end() {
+    this.left();
+    this.isOver = true;
+    this.#touch();
   }
 
   /** Something may have been decided. */

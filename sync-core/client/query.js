@@ -131,7 +131,8 @@ export class Query {
   }
 
   /**
-   * What the query has, now and whenever it has changed; what came between is left out for one who is slow.
+   * What the query has, now and whenever it has changed; what came between is left out for one who is slow. It ends with the query, and
+   * with the connection.
    *
    * ```js
    * for await (const { rows } of todos.query()) render(rows);
@@ -150,7 +151,8 @@ export class Query {
         if (snapshot !== seen && (snapshot.status !== "loading" || snapshot.error)) {
           seen = snapshot;
           yield snapshot;
-        } else await new Promise((resolve) => (wake = () => resolve(undefined)));
+        } else if (this.#collection.isOver) return;
+        else await new Promise((resolve) => (wake = () => resolve(undefined)));
       }
     } finally {
       this.#wakers.delete(call);

@@ -5,9 +5,10 @@
 
 /** @typedef {number | string} Id */
 /** @typedef {{[field: string]: any}} Row */
-/** @typedef {{method: string, model: Row, seq: number}} Change */
-/** @typedef {{seq: number, row: Row | undefined}} Version a deletion is a version without a row */
-/** @typedef {{rows: readonly {row: Row, seq: number}[], cursor?: string, reached: number, epoch?: string}} Stored */
+/** @typedef {{method: string, model: Row, seq: number, cid?: string}} Change */
+/** @typedef {{seq: number, row: Row | undefined, cid?: string}} Version a deletion is a version without a row */
+/** @typedef {{row: Row, seq: number, cid?: string}} StoredRow */
+/** @typedef {{rows: readonly StoredRow[], cursor?: string, reached: number, epoch?: string}} Stored */
 
 export class Rows {
   /** @type {Map<Id, Row>} */
@@ -24,6 +25,8 @@ export class Rows {
   epoch;
   /** The seq of each row. @type {Map<Id, number>} */
   #seqs = new Map();
+  /** What rows were created under, where that was heard: a page that comes later may not know yet that such a row is its own. @type {Map<Id, string>} */
+  #cids = new Map();
   /** Deletions newer than what is surely complete: an older version may still come. @type {Map<Id, number>} */
   #tombstones = new Map();
   /** A change up to this seq is one that is known. */
@@ -50,10 +53,16 @@ export class Rows {
 
   /** Rows that were kept from an earlier time. @param {Stored} stored */
   restore({ rows, cursor, reached, epoch }) {
-    for (const { row, seq } of rows) this.#put(row[this.#idName], seq, row);
+    for (const stored of rows) this.#put(stored.row[this.#idName], stored.seq, stored.row, stored.cid);
     Object.assign(this, { cursor, reached, epoch });
     this.#complete = reached;
     this.#become("stale");
+  }
+
+  /** What is to be kept of a row, if it is there. @param {Id} id @returns {StoredRow | undefined} */
+  stored(id) {
+    const row = this.rows.get(id);
+    return row && { row, seq: this.#seqs.get(id) ?? 0, cid: this.#cids.get(id) };
   }
 
   /** The seq of the last change of a row that is there. @param {Id} id */
@@ -139,9 +148,9 @@ export class Rows {
       this.replaced = seq;
       this.#tombstones.clear();
       for (const [id] of this.rows) if (!waiting.get(id)?.row) this.#drop(id);
-      for (const [id, { seq, row }] of waiting) {
+      for (const [id, { seq, row, cid }] of waiting) {
         if (!row) this.#bury(id, seq);
-        else if (this.#seqs.get(id) !== seq) this.#put(id, seq, row);
+        else if (this.#seqs.get(id) !== seq) this.#put(id, seq, row, cid);
       }
     } else {
       for (const [id, version] of waiting) this.#apply(id, version);
@@ -180,11 +189,11 @@ export class Rows {
    * @param {Id} id
    * @param {Version} version
    */
-  #apply(id, { seq, row }) {
+  #apply(id, { seq, row, cid }) {
     if (seq <= (this.#seqs.get(id) ?? this.#tombstones.get(id) ?? 0)) return;
     if (row) {
       this.#tombstones.delete(id);
-      this.#put(id, seq, row);
+      this.#put(id, seq, row, cid);
     } else {
       this.#bury(id, seq);
     }
@@ -194,9 +203,11 @@ export class Rows {
    * @param {Id} id
    * @param {number} seq
    * @param {Row} row
+   * @param {string} [cid]
    */
-  #put(id, seq, row) {
+  #put(id, seq, row, cid) {
     this.rows.set(id, row);
+    if (cid) this.#cids.set(id, cid);
     this.#seqs.set(id, seq);
     this.#touched(id);
   }
@@ -210,6 +221,7 @@ export class Rows {
   /** @param {Id} id */
   #drop(id) {
     this.#seqs.delete(id);
+    this.#cids.delete(id);
     this.rows.delete(id);
     this.#touched(id);
   }
@@ -226,6 +238,6 @@ export class Rows {
  * @param {Change} change
  * @returns {Version}
  */
-function version({ method, model, seq }) {
-  return { seq, row: method === "delete" || method === "remove" ? undefined : model };
+function version({ method, model, seq, cid }) {
+  return { seq, row: method === "delete" || method === "remove" ? undefined : model, cid };
 }

@@ -100,8 +100,12 @@ export class Keeper {
     this.#journal?.soon();
   }
 
-  /** Reads the rows that are kept. @param {Collection} collection */
-  async restore(collection) {
+  /**
+   * Reads the rows that are kept.
+   * @param {Collection} collection
+   * @param {(created: readonly import("./mutations.js").Message[]) => void} heard told before they are there
+   */
+  async restore(collection, heard) {
     const { name, rows } = collection;
     const transaction = this.#database.transaction([MODELS, ROWS]);
     const [state, kept] = await Promise.all([
@@ -109,6 +113,7 @@ export class Keeper {
       done(transaction.objectStore(ROWS).getAll(ofModel(name))),
     ]);
     if (!state || rows.status !== "loading") return;
+    heard(kept.map(({ row, cid }) => ({ method: "create", modelname: name, cid, model: row })));
     rows.restore({ ...state, rows: kept });
     this.#journal?.isKept(collection);
   }
@@ -358,8 +363,8 @@ class Journal {
       const isFollowed = isSame && state.reached >= Math.max(rows.replaced, this.#base.get(name) ?? Infinity);
       if (!isFollowed) kept.delete(ofModel(name));
       for (const id of isFollowed ? unsaved : rows.rows.keys()) {
-        const row = rows.rows.get(id);
-        if (row) kept.put({ row, seq: rows.seqOf(id) }, [name, id]);
+        const row = rows.stored(id);
+        if (row) kept.put(row, [name, id]);
         else kept.delete([name, id]);
       }
       models.put({ cursor, reached, epoch }, name);

@@ -323,8 +323,9 @@ export class Database {
         isStored: this.#opening !== undefined,
       }));
       for (const mutation of this.#shownPending(name)) added.view.add(mutation);
-      if (this.#opening) added.restored = this.#opening.then(() => this.#keeper?.restore(added)).catch((error) => this.#unkept(error));
+      if (this.#opening) added.restored = this.#opening.then(() => this.#keeper?.restore(added, (created) => this.#created(created))).catch((error) => this.#unkept(error));
       this.#collections.set(name, added);
+      if (this.reason) added.end();
     }
     return collection;
   }
@@ -402,7 +403,10 @@ export class Database {
 
   /** @param {Status} status */
   #became(status) {
-    if (status === "offline" || status === "closed") for (const collection of this.#collections.values()) collection.left();
+    for (const collection of this.#collections.values()) {
+      if (status === "offline") collection.left();
+      else if (status === "closed") collection.end();
+    }
     if (status === "closed") for (const { done } of this.#reads.values()) done(/** @type {any} */ (this.reason));
     for (const listener of [...this.#statusListeners]) guarded(() => listener(status));
     this.#notify();

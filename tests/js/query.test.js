@@ -211,6 +211,25 @@ test("an iterator gives what there is, then the last of what has come, and ends 
   assert.deepEqual(seen, ["ab", "yb", "y"]);
 });
 
+test("an iterator ends with the connection, after the last that there is", async () => {
+  for (const isLive of [true, false]) {
+    const { c, query } = isLive ? started() : { c: client(), query: undefined };
+    const seen = [];
+    const done = (async () => {
+      for await (const { status } of query ?? c.todos.query()) seen.push(status);
+      return "ended";
+    })();
+    await settled();
+    c.db.close();
+    assert.equal(await done, "ended");
+    assert.deepEqual(seen, isLive ? ["live", "stale"] : []);
+    const again = (async () => {
+      for await (const { status } of c.db.model("Other").query()) seen.push(status);
+    })();
+    await again;
+  }
+});
+
 test("queries of one model share one subscription, which lingers: coming back needs no asking", async () => {
   const { c, todos, query, id } = started();
   const other = todos.query({ where: { title: "a" } });
@@ -413,7 +432,7 @@ test("a write that waits is shown once it is confirmed, also by a query that com
   outcome(notes.create({ title: "n" }, { wait: true }));
   const results = [todos.create({ title: "c" }, { wait: true }), todos.patch({ id: 1, title: "A" }, { wait: true })].map(outcome);
   assert.deepEqual(titles(query), ["a", "b"]);
-  assert.deepEqual([titles(notes.query()), c.db.pending, todos.isPending(query.rows[0])], [[], 3, false]);
+  assert.deepEqual([titles(notes.query()), c.db.pending, todos.pending(query.rows[0])], [[], 3, 0]);
   const [{ cid }] = c.socket.take().filter(({ modelname, method }) => modelname === "Todo" && method === "create");
   c.socket.receive({ ...change("create", row(3, "c"), seq + 1), cid }, { ...confirm(2, seq + 1, row(3, "c")), cid });
   c.socket.receive(change("update", row(1, "A"), seq + 2), confirm(3, seq + 2, row(1, "A")));

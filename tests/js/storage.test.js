@@ -431,6 +431,24 @@ test("a row that was created here, and told of before its confirm, is known agai
   assert.deepEqual([create.id, create.method, create.cid], [1, "create", cid]);
 });
 
+test("a row that another page has stored is not shown beside the create that made it", async () => {
+  const disk = new Disk();
+  const [a, b] = [await started(disk), await started(disk)];
+  outcome(a.todos.create({ title: "c" }));
+  await turns();
+  const [{ cid }] = mutations(a);
+  b.socket.receive({ ...change("create", row(3, "c"), 3), cid });
+  b.socket.receive(change("update", row(3, "c!"), 4));
+  b.clock.advance(200);
+  await turns();
+  for (const page of [a, b]) page.tab.crash(true);
+  const next = await opened(disk);
+  const query = next.todos.query();
+  query.subscribe(() => assert.equal(query.rows.length, 3));
+  await turns();
+  assert.deepEqual(query.rows, [row(1, "a"), row(2, "b"), row(3, "c!")]);
+});
+
 test("at whatever moment of a transaction rows come and the page crashes: what is kept of them is not ahead of the queue", async () => {
   for (let moment = 0; moment < 12; moment += 1) {
     const disk = new Disk();
