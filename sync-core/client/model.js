@@ -81,8 +81,8 @@ export class Model {
    * @returns {Creation<T["row"]>}
    */
   create(model, options) {
-    const { cid, promise } = this.#host.create(model, options);
-    return Object.assign(promise, { row: this.#host.row(cid) ?? { ...model, [this.idName]: cid } });
+    const { key, promise } = this.#host.create(model, options);
+    return Object.assign(promise, { row: this.#host.row(key) ?? { ...model, [this.idName]: key } });
   }
 
   /**
@@ -232,7 +232,7 @@ export class Model {
 /**
  * What a model needs of the database.
  * @typedef {object} ModelHost
- * @property {(model: object, options?: WriteOptions) => {cid: string, promise: Promise<any>}} create
+ * @property {(model: object, options?: WriteOptions) => {key: Id, promise: Promise<any>}} create
  * @property {(method: string, model: any, options?: WriteOptions) => Promise<any>} write
  * @property {(key: Id) => any} row as it is shown, where a query has it
  * @property {(id: Id) => Promise<any>} get

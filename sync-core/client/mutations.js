@@ -5,6 +5,7 @@
 
 import { SyncError, unknown } from "./error.js";
 import { backoff } from "./line.js";
+import { cidOf } from "./names.js";
 
 /** @typedef {import("./line.js").Environment} Environment */
 /** @typedef {import("./names.js").Names} Names */
@@ -19,14 +20,14 @@ import { backoff } from "./line.js";
  * @property {string} method
  * @property {string} modelname
  * @property {string} idName
- * @property {Id} key the row's id; of a row that was created here and had none, the cid
- * @property {string} [cid] of a create
- * @property {any} model as it was when it was handed in; cids stand for ids that were not known
+ * @property {Id} key the row's id; of a row that was created here and had none, its name
+ * @property {string} [name] of a create: what the row is called here
+ * @property {any} model as it was when it was handed in; names stand for ids that were not known
  * @property {number} [ifSeq]
  * @property {boolean} [wait] it is not shown before it is confirmed
  * @property {number} [id] given when it is first sent, so that what was never sent can go under another client's name
  * @property {any} [wire] the model as it was first sent: under the same id nothing else is
- * @property {number} [needs] the first of the creates that `wire` names by cid: the server must not forget it before
+ * @property {number} [needs] the first of the creates that `wire` names: the server must not forget it before
  * @property {boolean} [doubtful] it may have been decided, although no answer came
  * @property {number} [seq] it is confirmed, and waits until the rows show it
  * @property {any} [row] as it was confirmed, or told of before
@@ -66,7 +67,7 @@ export class Mutations {
   #queue = [];
   /** Committed, and waiting until the rows show it. @type {Mutation[]} */
   #confirmed = [];
-  /** By the cid of a row that had no id yet when they were handed in: those that name it. @type {Map<string, Mutation[]>} */
+  /** By the name of a row that had no id yet when they were handed in: those that mention it. @type {Map<string, Mutation[]>} */
   #naming = new Map();
   #n = 0;
   /** The last id that was given. */
@@ -118,9 +119,9 @@ export class Mutations {
     return [...this.#confirmed, ...this.#queue].sort((a, b) => a.n - b.n);
   }
 
-  /** What names a row by its cid. @param {string} cid @returns {readonly Mutation[]} */
-  naming(cid) {
-    return this.#naming.get(cid) ?? [];
+  /** What mentions a row by its name. @param {string} name @returns {readonly Mutation[]} */
+  naming(name) {
+    return this.#naming.get(name) ?? [];
   }
 
   /** The creates that the server may have decided. @param {string} modelname */
@@ -144,9 +145,9 @@ export class Mutations {
     this.#last = last;
     this.#kept = this.#acked = this.#known();
     this.#push(mine);
-    for (const { cid, key } of restored) if (cid) this.#names.add(cid, key === cid ? undefined : key);
+    for (const { name, key } of restored) if (name) this.#names.add(name, key === name ? undefined : key);
     for (const mutation of restored) this.#note(mutation);
-    for (const { cid, row, idName } of restored) if (cid && row) this.#names.settle(cid, row[idName]);
+    for (const { name, row, idName } of restored) if (name && row) this.#names.settle(name, row[idName]);
     for (const mutation of restored) this.#handlers.added(mutation);
     this.#flush();
   }
@@ -157,7 +158,7 @@ export class Mutations {
    */
   adopt(mutations) {
     this.#push(mutations);
-    for (const { cid, key } of mutations) if (cid) this.#names.add(cid, key === cid ? undefined : key);
+    for (const { name, key } of mutations) if (name) this.#names.add(name, key === name ? undefined : key);
     for (const mutation of mutations) {
       this.#note(mutation);
       this.#handlers.added(mutation);
@@ -166,7 +167,7 @@ export class Mutations {
   }
 
   /**
-   * @param {Pick<Content, "method" | "modelname" | "idName" | "key" | "cid" | "model" | "ifSeq" | "wait">} content
+   * @param {Pick<Content, "method" | "modelname" | "idName" | "key" | "name" | "model" | "ifSeq" | "wait">} content
    * @returns {Promise<any>}
    */
   add(content) {
@@ -201,7 +202,7 @@ export class Mutations {
 
   /** @param {Message} outcome a `confirm` or an `error` */
   decide(outcome) {
-    const mutation = this.#queue.find(({ id, cid }) => id !== undefined && (outcome.cid ? cid === outcome.cid : id === outcome.id));
+    const mutation = this.#queue.find(({ id, name }) => id !== undefined && (outcome.cid && name ? cidOf(name) === outcome.cid : id === outcome.id));
     if (!mutation) return;
     if (outcome.method === "error" && outcome.retry) {
       mutation.sent = false;
@@ -240,9 +241,9 @@ export class Mutations {
     for (const mutation of this.#confirmed) mutation.seq = 0;
   }
 
-  /** The server has told of a row before the confirm of its create. @param {string} cid @param {any} row */
-  heard(cid, row) {
-    const create = this.#queue.find((mutation) => mutation.cid === cid);
+  /** The server has told of a row before the confirm of its create. @param {string} name @param {any} row */
+  heard(name, row) {
+    const create = this.#queue.find((mutation) => mutation.name === name);
     if (!create) return;
     create.row = row;
     this.#journal?.put(create);
@@ -309,7 +310,7 @@ export class Mutations {
    * @returns {boolean} false if it cannot be sent at all
    */
   #number(mutation) {
-    const { cid, model } = mutation;
+    const { name, model } = mutation;
     const wire = this.#names.wire(model);
     const named = this.#names.unsettled(model);
     // With the longest `ack` that it may ever be sent with.
@@ -320,7 +321,7 @@ export class Mutations {
       return false;
     }
     const sent = this.#queue.slice(0, this.#inFlight);
-    const creates = sent.filter((other) => other.id !== undefined && other.cid !== cid && named.has(/** @type {string} */ (other.cid)));
+    const creates = sent.filter((other) => other.id !== undefined && other.name !== name && named.has(/** @type {string} */ (other.name)));
     mutation.id = this.#last += 1;
     mutation.wire = wire;
     mutation.needs = creates[0]?.id;
@@ -339,16 +340,16 @@ export class Mutations {
 
   /** @param {Mutation} mutation */
   #note(mutation) {
-    for (const cid of this.#names.unsettled(mutation.model)) {
-      const naming = this.#naming.get(cid);
+    for (const name of this.#names.unsettled(mutation.model)) {
+      const naming = this.#naming.get(name);
       if (naming) naming.push(mutation);
-      else this.#naming.set(cid, [mutation]);
+      else this.#naming.set(name, [mutation]);
     }
   }
 
   /** @param {Mutation} mutation @returns {Message} */
-  #message({ method, id, modelname, cid, wire, ifSeq }) {
-    return { method, id, modelname, cid, model: wire, if_seq: ifSeq, ack: this.#kept };
+  #message({ method, id, modelname, name, wire, ifSeq }) {
+    return { method, id, modelname, cid: name && cidOf(name), model: wire, if_seq: ifSeq, ack: this.#kept };
   }
 
   /** @param {readonly Mutation[]} mutations */
@@ -398,23 +399,23 @@ export class Mutations {
     mutation.row = mutation.method === "delete" ? undefined : confirm.model;
     mutation.isPartial = confirm.partial;
     const id = confirm.model?.[mutation.idName];
-    if (mutation.cid && id !== undefined) this.#names.settle(mutation.cid, id);
+    if (mutation.name && id !== undefined) this.#names.settle(mutation.name, id);
     this.#confirmed.push(mutation);
     this.#journal?.put(mutation);
     this.#keep();
     this.#handlers.confirmed(mutation);
-    if (mutation.cid) this.#name(mutation.cid);
+    if (mutation.name) this.#name(mutation.name);
   }
 
-  /** What is kept must not name a row by a cid that nobody knows later. @param {string} cid */
-  #name(cid) {
-    for (const mutation of this.naming(cid)) {
+  /** What is kept must not mention a row by a name that nobody knows later. @param {string} name */
+  #name(name) {
+    for (const mutation of this.naming(name)) {
       if (mutation.isDecided) continue;
       mutation.model = this.#names.shown(mutation.model);
       mutation.key = this.#names.shown(mutation.key);
       this.#journal?.put(mutation);
     }
-    this.#naming.delete(cid);
+    this.#naming.delete(name);
   }
 
   /** @param {Mutation} mutation @param {Error} error */

@@ -7,6 +7,7 @@
 import { SyncError } from "./error.js";
 import { Line } from "./line.js";
 import { Mutations } from "./mutations.js";
+import { randomHex } from "./names.js";
 
 /** @typedef {import("./line.js").Environment} Environment */
 /** @typedef {import("./line.js").Status} Status */
@@ -189,11 +190,6 @@ export class Session {
     this.#handlers.welcomed(welcome);
     this.#line.welcomed(welcome.heartbeat_ms);
   }
-}
-
-/** @param {number} length in bytes */
-export function randomHex(length) {
-  return Array.from(crypto.getRandomValues(new Uint8Array(length)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** `crypto.randomUUID` exists on secure origins only. */

@@ -20,9 +20,9 @@ import { Collection } from "./collection.js";
 import { SyncError } from "./error.js";
 import { backoff } from "./line.js";
 import { Model } from "./model.js";
-import { Names } from "./names.js";
+import { Names, newName } from "./names.js";
 import { Query, guarded } from "./query.js";
-import { Session, randomHex } from "./session.js";
+import { Session } from "./session.js";
 import { replay } from "./view.js";
 
 export { Model, Query, SyncError };
@@ -247,9 +247,9 @@ export class Database {
    * @param {import("./model.js").WriteOptions} [options]
    */
   #create(modelname, idName, model, options) {
-    const cid = randomHex(16);
-    const promise = this.#write({ method: "create", modelname, idName, key: model?.[idName] ?? cid, cid, model, ...options });
-    return { cid: model?.[idName] ?? cid, promise };
+    const name = newName();
+    const key = model?.[idName] ?? name;
+    return { key, promise: this.#write({ method: "create", modelname, idName, key, name, model, ...options }) };
   }
 
   /** @param {Parameters<import("./mutations.js").Mutations["add"]>[0]} content */
@@ -268,17 +268,17 @@ export class Database {
   }
 
   /** @param {Mutation} mutation */
-  #confirmed({ modelname, cid, key }) {
-    if (cid && key === cid) this.#named(modelname, cid);
+  #confirmed({ modelname, name, key }) {
+    if (name && key === name) this.#named(modelname, name);
   }
 
-  /** A row that was created here has its id. @param {string} modelname @param {string} cid */
-  #named(modelname, cid) {
-    const id = this.#names.idOf(cid);
+  /** A row that was created here has its id. @param {string} modelname @param {string} name */
+  #named(modelname, name) {
+    const id = this.#names.idOf(name);
     if (id === undefined) return;
-    this.#collections.get(modelname)?.view.settle(cid, id);
+    this.#collections.get(modelname)?.view.settle(name, id);
     // Pending rows may name it in their fields.
-    for (const mutation of this.#session.mutations.naming(cid)) this.#collections.get(mutation.modelname)?.view.touchPending(mutation);
+    for (const mutation of this.#session.mutations.naming(name)) this.#collections.get(mutation.modelname)?.view.touchPending(mutation);
   }
 
   /** @param {Mutation} mutation @param {Error} [error] */
@@ -447,11 +447,12 @@ export class Database {
   /** A row that was created here may be heard of before its confirm. @param {readonly Message[]} messages */
   #created(messages) {
     for (const { modelname, cid, model } of messages) {
-      // Others hear the cid too: what they create under it later is not this row. Nor is a row called by its cid that has an id of its own.
-      if (!this.#names.has(cid) || this.#names.idOf(cid) !== undefined) continue;
-      this.#names.settle(cid, model[this.#models.get(modelname)?.idName ?? "id"]);
-      this.#session.mutations.heard(cid, model);
-      this.#named(modelname, cid);
+      const name = this.#names.of(cid);
+      // Others hear the cid too: what they create under it later is not this row. Nor is a row called by its name that has an id of its own.
+      if (name === undefined || this.#names.idOf(name) !== undefined) continue;
+      this.#names.settle(name, model[this.#models.get(modelname)?.idName ?? "id"]);
+      this.#session.mutations.heard(name, model);
+      this.#named(modelname, name);
     }
   }
 

@@ -1,7 +1,7 @@
 /**
  * The rows of one model as they are shown: those that are confirmed, with what is pending replayed on top, in order.
  *
- * A row is known here by its *key*: the cid where it was created here, for good, else the id. So a row that gets its id
+ * A row is known here by its *key*: its name where it was created here, for good, else the id. So a row that gets its id
  * stays the same row.
  * @module
  */
@@ -22,7 +22,7 @@ export class View {
   /** By key, in the order in which they were handed in. @type {Map<Id, Mutation[]>} */
   #pending = new Map();
   /** @type {Map<Id, string>} */
-  #cids = new Map();
+  #namesById = new Map();
   /** Rows that are not confirmed to be created, but of which the server has already told. @type {Set<Id>} */
   #landed = new Set();
   /** What was pending when it was last brought up to date. @type {Set<Id>} */
@@ -41,10 +41,10 @@ export class View {
     this.#idName = idName;
   }
 
-  /** @param {Id} id of a row, or the cid that stands for it: a row that came before this view was there goes by its id */
+  /** @param {Id} id of a row, or the name that stands for it: a row that came before this view was there goes by its id */
   keyOf(id) {
     const known = this.#names.idOf(id) ?? id;
-    return this.#cids.get(known) ?? known;
+    return this.#namesById.get(known) ?? known;
   }
 
   /** How many writes to a row are shown and not confirmed. @param {Id} id */
@@ -70,13 +70,13 @@ export class View {
     this.#dirty.add(key);
   }
 
-  /** A row that was created here has its id. @param {string} cid @param {Id} id */
-  settle(cid, id) {
-    this.#cids.set(id, cid);
+  /** A row that was created here has its id. @param {string} name @param {Id} id */
+  settle(name, id) {
+    this.#namesById.set(id, name);
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
     this.#dirty.add(id);
-    this.#dirty.add(cid);
+    this.#dirty.add(name);
     for (const mutation of pending ?? []) this.add(mutation);
   }
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { cidOf } from "../../sync-core/client/names.js";
 import { change, client, confirm, error, live, outcome, page, settled } from "./support.js";
 
 const row = (id, title, fields) => ({ id, title, ...fields });
@@ -179,7 +180,7 @@ test("one row: from the rows that are here, else from the server; undefined if t
   assert.deepEqual(one.value, row(5, "mine"), "with what is pending");
   assert.deepEqual([none.state, none.value], ["done", undefined]);
   const pending = outcome(elsewhere.todos.get(created.row.id));
-  assert.deepEqual(elsewhere.socket.take().at(-1).model, { id: { $cid: created.row.id } });
+  assert.deepEqual(elsewhere.socket.take().at(-1).model, { id: { $cid: cidOf(created.row.id) } });
   assert.equal(pending.state, "pending");
   assert.equal(c.socket.sent.length, 0, "no need to ask");
 });
@@ -295,17 +296,17 @@ test("a row that was created while no query had its model is found by the name i
   const c = client();
   c.online();
   const creation = c.todos.create({ title: "a" });
-  const { id: cid } = creation.row;
+  const { id: name } = creation.row;
   c.socket.take();
-  c.socket.receive({ ...confirm(1, 1, row(7, "a")), cid });
+  c.socket.receive({ ...confirm(1, 1, row(7, "a")), cid: cidOf(name) });
   await creation;
   const query = c.todos.query();
   const { id } = c.socket.take().find(({ method }) => method === "subscribe");
   c.socket.receive(page(id, [[row(7, "a"), 1]]), live(id, 1));
-  assert.deepEqual(c.todos.peek(cid), row(7, "a"));
-  assert.deepEqual(await c.todos.get(cid), row(7, "a"));
+  assert.deepEqual(c.todos.peek(name), row(7, "a"));
+  assert.deepEqual(await c.todos.get(name), row(7, "a"));
   assert.equal(c.todos.key(creation.row), c.todos.key(query.rows[0]));
-  c.todos.patch({ id: cid, title: "b" });
+  c.todos.patch({ id: name, title: "b" });
   assert.equal(c.todos.pending(creation.row), 1);
   assert.deepEqual(titles(query), ["b"]);
 });

@@ -130,8 +130,8 @@ test("references to a row without an id: shown by its name, sent as one, and by 
   notes.create({ todo: todo.row.id, deep: [{ of: todo.row.id }], text: `not ${todo.row.id}` });
   const [create, note] = c.socket.take();
   const named = { $cid: create.cid };
-  assert.deepEqual(note.model, { todo: named, deep: [{ of: named }], text: `not ${create.cid}` });
-  assert.equal(query.rows[0].todo, create.cid);
+  assert.deepEqual(note.model, { todo: named, deep: [{ of: named }], text: `not ${todo.row.id}` });
+  assert.equal(query.rows[0].todo, todo.row.id);
   c.socket.receive({ ...confirm(1, 1, { id: 5, title: "a" }), cid: create.cid });
   assert.deepEqual([query.rows[0].todo, query.rows[0].deep], [5, [{ of: 5 }]]);
   await settled();

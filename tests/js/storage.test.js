@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { cidOf } from "../../sync-core/client/names.js";
 import { Disk } from "./disk.js";
 import { change, client, Clock, confirm, error, live, outcome, page, settled, welcome } from "./support.js";
 
@@ -130,7 +131,7 @@ test("edits of a row that was created here find it after a reload, whether it ha
   assert.deepEqual(titles(query), ["a", "b", "C", "D"]);
   next.online({ last: 1 });
   await turns();
-  assert.deepEqual(mutations(next).map(({ id, model }) => [id, model.id]), [[2, 3], [3, undefined], [4, { $cid: fresh.id }]]);
+  assert.deepEqual(mutations(next).map(({ id, model }) => [id, model.id]), [[2, 3], [3, undefined], [4, { $cid: cidOf(fresh.id) }]]);
 });
 
 test("two pages are two clients, each with its own queue, over the same rows", async () => {
@@ -411,11 +412,11 @@ test("closed while it was about to finish what another has left, it opens no lin
 test("a row that was created here, and told of before its confirm, is known again by the next page", async () => {
   const disk = new Disk();
   const first = await started(disk);
-  outcome(first.todos.create({ title: "c" }));
+  const { row: created } = first.todos.create({ title: "c" });
   await turns();
   const [{ cid }] = mutations(first);
   first.socket.receive({ ...change("create", row(3, "c"), 3), cid }, error(1, "unavailable", { retry: true }));
-  outcome(first.todos.patch({ id: cid, title: "C" }));
+  outcome(first.todos.patch({ id: created.id, title: "C" }));
   await turns();
   first.clock.advance(200);
   await turns();
@@ -564,7 +565,7 @@ test("an outcome that is a create's is that create's, whatever ids a page withou
   const rejections = [];
   next.db.onrejected(({ model, error }) => rejections.push([model.title, error.code]));
   await turns();
-  next.online({ last: 2, outcomes: [{ ...confirm(2, 3, row(3, "c")), cid: fresh.id }] });
+  next.online({ last: 2, outcomes: [{ ...confirm(2, 3, row(3, "c")), cid: cidOf(fresh.id) }] });
   await turns();
   const { id } = next.socket.sent.find(({ method }) => method === "subscribe");
   next.socket.receive(page(id, [[row(3, "c"), 3]]), live(id, 3));

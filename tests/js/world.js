@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
 
+import { cidOf } from "../../sync-core/client/names.js";
 import { connect } from "../../sync-core/client/sync.js";
 import { Disk } from "./disk.js";
 import { Server } from "./server.js";
@@ -121,7 +122,7 @@ export class World {
         ]);
       },
       committed: ({ model, cid, seq }, method, by) => {
-        if (cid) this.cids.set(model.id, cid);
+        if (cid) this.cids.set(model.id, this.nameOf(cid));
         if (method !== "delete") this.written.set(model.title, (this.written.get(model.title) ?? 0) + 1);
         const owner = this.wires.find(({ connection }) => connection && connection === by)?.owner;
         if (owner) this.committed(owner, method, this.key(model.id), model.title, { epoch: this.server.epoch, seq });
@@ -132,6 +133,12 @@ export class World {
     /** @type {Person[]} */
     this.people = [];
     for (const index of [0, 1, 2]) this.people.push(new Person(this, index));
+  }
+
+  /** What the one who creates under a cid calls the row: only they know all of it. @param {string} cid */
+  nameOf(cid) {
+    const writes = this.people.flatMap(({ together }) => together).flatMap(({ writes }) => writes);
+    return writes.find(({ key }) => typeof key === "string" && cidOf(key) === cid)?.key ?? cid;
   }
 
   /**
