@@ -31,7 +31,7 @@ use super::{Open, Shared, stopped, vendor};
 use crate::{connection, protocol::SUBPROTOCOL};
 
 /// The files of the JavaScript client, by the name under `/sync/`.
-const CLIENT: [(&str, &str); 16] = [
+const CLIENT: [(&str, &str); 17] = [
     ("backbone.js", include_str!("../../client/backbone.js")),
     ("client.js", include_str!("../../client/client.js")),
     ("collection.js", include_str!("../../client/collection.js")),
@@ -41,6 +41,7 @@ const CLIENT: [(&str, &str); 16] = [
     ("mutations.js", include_str!("../../client/mutations.js")),
     ("names.js", include_str!("../../client/names.js")),
     ("query.js", include_str!("../../client/query.js")),
+    ("react.js", include_str!("../../client/react.js")),
     ("rows.js", include_str!("../../client/rows.js")),
     ("session.js", include_str!("../../client/session.js")),
     ("storage.js", include_str!("../../client/storage.js")),
