@@ -30,7 +30,8 @@ after(() => browser?.close());
 /** @param {import("esbuild").BuildOptions} options */
 async function bundle(options) {
   // The client's own folder has no React: it is to be the page's.
-  const { outputFiles } = await build({ bundle: true, jsx: "automatic", nodePaths: [join(here, "../node_modules")], write: false, ...options });
+  const nodePaths = [join(here, "../node_modules")];
+  const { outputFiles } = await build({ bundle: true, jsx: "automatic", nodePaths, write: false, ...options });
   return outputFiles[0].text;
 }
 
