@@ -89,28 +89,27 @@ function Given() {
 
 // Concurrent rendering: so slow that the rows change while it is under way.
 
-function Slow({ index }) {
+function Slow() {
   const { rows } = useQuery(todos.query());
   const until = performance.now() + 8;
   while (performance.now() < until);
   count("slow");
-  return <i>{`${index}: ${rows.map(({ title }) => title).join()}`}</i>;
+  return <i>{rows.map(({ title }) => title).join()}</i>;
 }
 
-/** Moments at which two components of one page showed different rows. @type {string[]} */
-export const torn = [];
-/** Transitions that were shown. */
-export const shown = { last: 0, whileWriting: 0 };
+/** What was shown when a transition had ended: each other text of a component. @type {string[][]} */
+export const shown = [];
+/** @type {() => void} */
+export let toggle;
 
+/** None is mounted before, so no component's update makes React begin anew: it has to see by itself that the rows have changed. */
 function Transitions() {
-  const [round, begin] = useState(0);
-  globalThis.begin = () => startTransition(() => begin((round) => round + 1));
+  const [count, set] = useState(0);
+  toggle = () => startTransition(() => set(12 - count));
   useLayoutEffect(() => {
-    const texts = new Set([...document.querySelectorAll("i")].map(({ textContent }) => textContent.replace(/^\d+: /, "")));
-    if (texts.size > 1) torn.push([...texts].join(" and "));
-    shown.last = round;
-  });
-  return Array.from({ length: 12 }, (_, index) => <Slow key={`${round} ${index}`} index={index} />);
+    shown.push([...new Set([...document.querySelectorAll("i")].map(({ textContent }) => textContent))]);
+  }, [count]);
+  return Array.from({ length: count }, (_, index) => <Slow key={index} />);
 }
 
 const parts = { Page, Two, Choice, Abandoned, Given, Transitions };
