@@ -83,8 +83,9 @@ if [ "$mode" = all ]; then
     done
 
     if [ ! -x "${CHROMIUM:-/usr/bin/chromium}" ]; then need chromium chromium || exit 2; fi
-    suite "todo" cargo build -p todo --locked
-    suite "browsers" timeout 1200 env TODO_BIN="$root/target/debug/todo" npm --prefix tests run --silent test:browser
+    suite "examples" cargo build -p todo -p react-poll --locked
+    suite "react page" bash -c "cd examples/react && npm ci --no-audit --no-fund && npm run build"
+    suite "browsers" timeout 1200 env TODO_BIN="$root/target/debug/todo" POLL_BIN="$root/target/debug/react-poll" npm --prefix tests run --silent test:browser
 
     suite "load" cargo bench -p sync-tests --bench load --locked
 fi

@@ -63,8 +63,11 @@ export class Query {
    * @param {Collection} collection
    * @param {{where?: object, order?: string | readonly string[], limit?: number}} options
    */
-  constructor(collection, { where, order, limit = Infinity }) {
+  constructor(collection, options) {
+    const { where, order, limit = Infinity } = options;
     if (!(limit >= 0)) throw new TypeError("limit: must be a number from 0");
+    /** @internal */
+    this.source = { collection, options };
     const { idName, names } = collection;
     this.#collection = collection;
     this.#holds = predicate(where);
@@ -174,14 +177,21 @@ export class Query {
     for (const wake of this.#wakers) wake();
   }
 
+  /** Lets go of the rows until it has a listener, if it has none. @internal */
+  rest() {
+    if (this.#listeners.size === 0) this.#release();
+  }
+
   /** @internal @param {readonly Change[]} changes of the collection's rows */
   apply(changes) {
-    const { version } = this.#collection;
+    const { version, rows, error } = this.#collection;
     if (this.#version === version) return;
+    const isOther = (/** @type {Row | undefined} */ row) => !row || !this.#holds(row);
+    const isSame = this.#snapshot?.status === rows.status && this.#snapshot.error === error;
+    if (!isSame || !changes.every(({ before, after }) => isOther(before) && isOther(after))) this.#snapshot = undefined;
     if (changes.length > 64 && changes.length > this.#rows.length / 8) this.#build(version);
     else for (const { before, after } of changes) this.#replace(before, after);
     this.#version = version;
-    this.#snapshot = undefined;
     this.#untold ??= new Map();
     for (const change of changes) {
       const earlier = this.#untold.get(change.key);
@@ -243,6 +253,8 @@ export class Query {
 
   #release() {
     this.#collection.queries.delete(this);
+    // The next listener begins with all there is then.
+    this.#untold = undefined;
     if (!this.#isHeld) return;
     this.#isHeld = false;
     this.#collection.release();

@@ -68,7 +68,12 @@ export function predicate(where = {}) {
  * @returns {Predicate}
  */
 function field(name, condition) {
-  const operators = condition !== null && typeof condition === "object" ? Object.entries(condition) : [["eq", condition]];
+  const isValue = condition === null || typeof condition !== "object";
+  // A date, a list: it would hold for every row.
+  if (!isValue && Object.prototype.toString.call(condition) !== "[object Object]") {
+    throw new TypeError(`where: \`${name}\`: takes null, a boolean, a number, a text, or operators: ${[...OPERATORS.keys()].join(", ")}`);
+  }
+  const operators = isValue ? [["eq", condition]] : Object.entries(condition);
   const tests = operators
     .filter(([, operand]) => operand !== undefined)
     .map(([operator, operand]) => {

@@ -33,6 +33,12 @@ export class TodoServer {
   /** @type {import("node:child_process").ChildProcess | undefined} */
   #process;
   #folder = "";
+  #binary;
+
+  /** @param {string | undefined} [binary] */
+  constructor(binary = process.env.TODO_BIN) {
+    this.#binary = binary;
+  }
 
   get url() {
     return `http://127.0.0.1:${this.port}/`;
@@ -40,7 +46,7 @@ export class TodoServer {
 
   /** Starts it, or starts it again on the same port and store. */
   async start() {
-    const binary = process.env.TODO_BIN;
+    const binary = this.#binary;
     if (!binary) throw new Error("TODO_BIN must name the server: cargo build -p todo makes target/debug/todo");
     this.#folder ||= await mkdtemp(join(tmpdir(), "todo-"));
     const store = `sqlite:${join(this.#folder, "todo.db")}`;

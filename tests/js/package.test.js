@@ -33,7 +33,7 @@ before(() => {
   run("npm", "install", "--offline", "--no-audit", "--no-fund", `./${packed.filename}`);
   // What the package's users have of their own.
   mkdirSync(join(folder, "node_modules/@types"), { recursive: true });
-  for (const name of ["backbone", "underscore"]) symlinkSync(join(tests, "node_modules", name), join(folder, "node_modules", name));
+  for (const name of ["backbone", "underscore", "react", "@types/react"]) symlinkSync(join(tests, "node_modules", name), join(folder, "node_modules", name));
 });
 
 after(() => rmSync(folder, { recursive: true }));
@@ -48,6 +48,7 @@ test("its types are those of the client", () => {
   writeFileSync(join(folder, "program.ts"), `
     import { connect, SyncError, type Query } from "sync-core-client";
     import { synced } from "sync-core-client/backbone";
+    import { useQuery, useStatus } from "sync-core-client/react";
     interface Todo { readonly id: number; title: string; completed: boolean }
     interface Models { Todo: { row: Todo; insert: { title: string; completed?: boolean }; patch: { title?: string; completed?: boolean }; id: "id"; indexed: "completed" } }
     const db = connect<Models>({ url: "wss://example.test/sync" });
@@ -59,6 +60,9 @@ test("its types are those of the client", () => {
     // @ts-expect-error there is no such model
     db.model("Tod");
     synced({}, db);
+    const title: string = useQuery(query).rows[0].title;
+    // @ts-expect-error it is no number
+    const status: number = useStatus(db);
   `);
   for (const [module, resolution] of [["nodenext", "nodenext"], ["es2022", "bundler"]]) {
     run(join(tests, "node_modules/.bin/tsc"), "--strict", "--noEmit", "--target", "es2022", "--lib", "es2023,dom", "--types", "", "--module", module, "--moduleResolution", resolution, "program.ts");
@@ -70,6 +74,8 @@ test("it is run, and bundled", async () => {
     import Backbone from "backbone";
     import { connect, SyncError } from "sync-core-client";
     import { synced } from "sync-core-client/backbone";
+    import { useQuery } from "sync-core-client/react";
+    if (typeof useQuery !== "function") throw new Error("no hooks");
     const db = connect({ url: "ws://127.0.0.1:9/sync", WebSocket: class { close() {} } });
     const { syncedModel } = synced(Backbone, db);
     const note = new (syncedModel.extend({}, { modelname: "Note" }))({ text: "x" });

@@ -130,6 +130,24 @@ test("rows that do not change stay the same objects, and a snapshot is the same 
   assert.throws(() => /** @type {any} */ (query.rows).push(1), TypeError);
 });
 
+test("a snapshot stays the same when what changes are rows of other queries", async () => {
+  const { c, todos, query, seq } = started([row(1, "a", { done: false }), row(2, "b", { done: true })], { where: { done: true } });
+  const { snapshot } = query;
+  c.socket.receive(change("update", row(1, "A", { done: false }), seq + 1), change("create", row(3, "c", { done: false }), seq + 2));
+  assert.equal(query.snapshot, snapshot);
+  todos.patch({ id: 2, title: "b" });
+  assert.deepEqual([query.snapshot === snapshot, query.rows[0] === snapshot.rows[0]], [false, true], "its row is pending now");
+  const pending = query.snapshot;
+  c.socket.receive(change("update", row(1, "A", { done: true }), seq + 3));
+  assert.notEqual(query.snapshot, pending, "it has come in");
+  const both = query.snapshot;
+  c.socket.receive(change("update", row(1, "A", { done: false }), seq + 4));
+  assert.notEqual(query.snapshot, both, "it has gone");
+  const live = query.snapshot;
+  c.socket.cut();
+  assert.deepEqual([live.status, query.status], ["live", "stale"]);
+});
+
 test("where, order and limit hold at every change", () => {
   const { c, query, seq } = started([row(1, "d", { n: 1 }), row(2, "b", { n: 1 }), row(3, "c", { n: 2 }), row(4, "a", { n: 1 })], {
     where: { n: 1 },
@@ -262,6 +280,37 @@ test("a query that is left by its last listener rests, and wakes with the next",
   assert.deepEqual(calls, [2]);
   c.socket.receive(change("create", row(3, "c"), 3));
   assert.deepEqual(calls, [2, 3]);
+});
+
+test("a query that nobody listens to can be put to rest: it holds nothing, and wakes with its first listener", async () => {
+  const { c, todos, query, id } = started();
+  const resting = todos.query({ where: { title: "b" } });
+  resting.rest();
+  query.rest();
+  query.close();
+  c.clock.advance(10_000);
+  assert.deepEqual(c.socket.take(), [{ method: "unsubscribe", id }]);
+  const seen = [];
+  resting.subscribe(({ status }) => seen.push([status, ...titles(resting)]));
+  await settled();
+  assert.deepEqual(seen, [["stale", "b"]]);
+  assert.equal(c.socket.take()[0].method, "subscribe");
+});
+
+test("a query that was left before it told something does not tell it to its next listener", async () => {
+  const { c, todos } = started([row(1, "a")]);
+  const query = todos.query();
+  const end = query.subscribe(() => {});
+  todos.patch({ id: 1, title: "mine" });
+  assert.deepEqual(titles(query), ["mine"]);
+  end();
+  c.socket.receive(change("delete", { id: 1 }, 2));
+  const told = [];
+  query.subscribe((_query, changes) => told.push(changes.map(({ key }) => key)));
+  await settled();
+  c.socket.receive(change("create", row(2, "b"), 3));
+  await settled();
+  assert.deepEqual([titles(query), told], [["b"], [[], [2]]]);
 });
 
 test("rows that came while a create was in the balance are shown at the seq that they are at by then", async () => {

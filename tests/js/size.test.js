@@ -36,7 +36,7 @@ test("the core, minified and compressed, stays under 10 KB", async (context) => 
   assert.ok(!core.files.includes("storage.js") && !core.files.includes("tabs.js"), "what is loaded on demand is no part of it");
   assert.ok(core.gzip < CORE_BOUND, `${core.gzip} bytes`);
 
-  const parts = { "storage.js": ["./error.js", "./session.js"], "react.js": ["react", "./sync.js"], "backbone.js": ["./sync.js", "./client.js"] };
+  const parts = { "storage.js": ["./error.js", "./session.js"], "react.js": ["react", "./query.js"], "backbone.js": ["./sync.js", "./client.js"] };
   for (const [name, external] of Object.entries(parts)) {
     const exists = await readFile(new URL(name, CLIENT)).then(
       () => true,

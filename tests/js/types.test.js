@@ -21,6 +21,17 @@ before(async () => {
   const names = new Set([...samples.matchAll(/: (\w+) = /g)].map(([, name]) => name));
   await writeFile(join(folder, "samples.ts"), `import type { ${[...names].join(", ")} } from "./models.js";\n${samples}`);
   await cp(join(here, "types"), folder, { recursive: true });
+  const [packages, client] = [join(here, "../node_modules"), join(here, "../../sync-core/client")];
+  const paths = {
+    react: [`${packages}/@types/react`],
+    "react/*": [`${packages}/@types/react/*`],
+    "sync-core-client": [`${client}/sync.js`],
+    "sync-core-client/*": [`${client}/*.js`],
+  };
+  const options = { strict: true, noEmit: true, allowJs: true, jsx: "react-jsx", target: "es2022", moduleResolution: "bundler", types: [], paths };
+  for (const name of ["react", "wrong-react"]) {
+    await writeFile(join(folder, `${name}.json`), JSON.stringify({ compilerOptions: options, files: [`${name}.tsx`] }));
+  }
 });
 
 after(() => rm(folder, { recursive: true }));
@@ -35,15 +46,15 @@ async function snapshot(name) {
 }
 
 /**
- * What the compiler says of a file: nothing if it is right.
- * @param {string} file
+ * What the compiler says of a file, or of a project with options of its own: nothing if it is right.
+ * @param {...string} what
  * @returns {Promise<string>}
  */
-function compile(file) {
+function compile(...what) {
   const compiler = join(here, "../node_modules/.bin/tsc");
   const options = ["--strict", "--noEmit", "--target", "es2022", "--module", "nodenext", "--types", ""];
   return new Promise((resolve) => {
-    execFile(compiler, [...options, file], { cwd: folder }, (error, stdout, stderr) => {
+    execFile(compiler, what.length > 1 ? what : [...options, ...what], { cwd: folder }, (error, stdout, stderr) => {
       resolve(error ? stdout + stderr + error.message : "");
     });
   });
@@ -61,13 +72,20 @@ test("right programs compile, and wrong ones do not", async () => {
   assert.equal(await compile("program.ts"), "");
 });
 
-test("a wrong line would be seen", async () => {
-  const program = await readFile(join(folder, "program.ts"), "utf8");
-  await writeFile(join(folder, "wrong.ts"), program.replaceAll(/^ *\/\/ @ts-expect-error.*$/gm, ""));
-  const errors = [...(await compile("wrong.ts")).matchAll(/^wrong\.ts\((\d+),/gm)].map(([, line]) => Number(line));
-  const marks = program.split("\n").flatMap((line, index) => (line.includes("@ts-expect-error") ? [index + 2] : []));
-  assert.deepEqual([...new Set(errors)], marks);
+test("so do pages with the client and its React hooks", async () => {
+  assert.equal(await compile("--project", "react.json"), "");
 });
+
+for (const [name, wrong, ...project] of [["program.ts", "wrong.ts"], ["react.tsx", "wrong-react.tsx", "--project", "wrong-react.json"]]) {
+  test(`a wrong line of ${name} would be seen`, async () => {
+    const program = await readFile(join(folder, name), "utf8");
+    await writeFile(join(folder, wrong), program.replaceAll(/^ *\/\/ @ts-expect-error.*$/gm, ""));
+    const said = await (project.length > 0 ? compile(...project) : compile(wrong));
+    const errors = [...said.matchAll(/^[\w-]+\.tsx?\((\d+),/gm)].map(([, line]) => Number(line));
+    const marks = program.split("\n").flatMap((line, index) => (line.includes("@ts-expect-error") ? [index + 2] : []));
+    assert.deepEqual([...new Set(errors)], marks);
+  });
+}
 
 test("the schema is what the types declare", async () => {
   const { schema } = await import(pathToFileURL(join(folder, "models.js")).href);

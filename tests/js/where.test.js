@@ -60,6 +60,7 @@ test("what is no condition is told, with the operators that there are", () => {
   assert.throws(() => predicate({ title: { __proto__: null, constructor: 1 } }), /no operator `constructor`/);
   assert.throws(() => predicate({ or: { a: 1 } }), /`or` takes a list/);
   assert.throws(() => predicate({ a: { in: 1 } }), /`in` takes a list/);
+  for (const nothing of [[], new Date(), new Map()]) assert.throws(() => predicate({ a: nothing }), /`a`: takes null, .*operators: eq, ne/);
 });
 
 test("names of an object's own inside are fields like others", () => {

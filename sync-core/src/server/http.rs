@@ -31,7 +31,7 @@ use super::{Open, Shared, stopped, vendor};
 use crate::{connection, protocol::SUBPROTOCOL};
 
 /// The files of the JavaScript client, by the name under `/sync/`.
-const CLIENT: [(&str, &str); 17] = [
+const CLIENT: &[(&str, &str)] = &[
     ("backbone.js", include_str!("../../client/backbone.js")),
     ("backbone.mjs", include_str!("../../client/backbone.mjs")),
     ("client.js", include_str!("../../client/client.js")),
@@ -42,6 +42,7 @@ const CLIENT: [(&str, &str); 17] = [
     ("mutations.js", include_str!("../../client/mutations.js")),
     ("names.js", include_str!("../../client/names.js")),
     ("query.js", include_str!("../../client/query.js")),
+    ("react.js", include_str!("../../client/react.js")),
     ("rows.js", include_str!("../../client/rows.js")),
     ("session.js", include_str!("../../client/session.js")),
     ("storage.js", include_str!("../../client/storage.js")),
@@ -61,7 +62,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let vendor = vendor::router(shared.npm.as_deref());
     let mut router = Router::new().route("/sync", get(socket));
-    for (name, source) in CLIENT {
+    for &(name, source) in CLIENT {
         router = router.route(&format!("/sync/{name}"), get(move || async move { script(source) }));
     }
     let registry = shared.engine.registry();
