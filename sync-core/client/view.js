@@ -6,6 +6,8 @@
  * @module
  */
 
+import { equal } from "./where.js";
+
 /** @typedef {import("./mutations.js").Mutation} Mutation */
 /** @typedef {import("./names.js").Names} Names */
 /** @typedef {import("./rows.js").Id} Id */
@@ -138,12 +140,4 @@ export function replay(row, pending, names, idName) {
     else if (row) row = { ...row, ...names.shown(model), [idName]: row[idName] };
   }
   return row;
-}
-
-/** Of JSON values. @param {any} a @param {any} b @returns {boolean} */
-function equal(a, b) {
-  if (a === b) return true;
-  if (a === null || b === null || typeof a !== "object" || typeof b !== "object") return false;
-  const names = Object.keys(a);
-  return names.length === Object.keys(b).length && names.every((name) => Object.hasOwn(b, name) && equal(a[name], b[name]));
 }

@@ -2,7 +2,8 @@
  * Which rows a query has and in which order: the client's side of `where` and `order`, compiled once a query.
  *
  * Values of different types are never equal and not comparable; a field that a row does not have is null; null equals
- * null alone, and is neither less nor greater than anything. `not` and `ne` are plain negations. In an order null comes
+ * null alone, and is neither less nor greater than anything. Arrays and objects are equal by what is in them, and neither less nor
+ * greater. `not` and `ne` are plain negations. In an order null comes
  * first, then false, true, numbers, strings; strings go by code point, as the server's do.
  * @module
  */
@@ -26,15 +27,15 @@
 /** @type {Map<string, (operand: any) => (value: any) => boolean>} */
 const OPERATORS = new Map(
   Object.entries({
-    eq: (operand) => (value) => value === operand,
-    ne: (operand) => (value) => value !== operand,
+    eq: (operand) => (value) => equal(value, operand),
+    ne: (operand) => (value) => !equal(value, operand),
     lt: (operand) => (value) => comparable(value, operand) && compare(value, operand) < 0,
     lte: (operand) => (value) => comparable(value, operand) && compare(value, operand) <= 0,
     gt: (operand) => (value) => comparable(value, operand) && compare(value, operand) > 0,
     gte: (operand) => (value) => comparable(value, operand) && compare(value, operand) >= 0,
     in: (operand) => {
       const values = new Set(list("in", operand).map(orNull));
-      return (value) => values.has(value);
+      return (value) => values.has(value) || (value !== null && typeof value === "object" && [...values].some((other) => equal(value, other)));
     },
     prefix: (operand) => (value) => typeof value === "string" && value.startsWith(operand),
   }),
@@ -114,6 +115,14 @@ export function compare(a, b) {
   if (typeof a === "string" && typeof b === "string") return compareText(a, b);
   if (typeof a === typeof b && typeof a !== "object") return a - b;
   return rank(a) - rank(b);
+}
+
+/** Of JSON values. @param {any} a @param {any} b @returns {boolean} */
+export function equal(a, b) {
+  if (a === b) return true;
+  if (a === null || b === null || typeof a !== "object" || typeof b !== "object" || Array.isArray(a) !== Array.isArray(b)) return false;
+  const names = Object.keys(a);
+  return names.length === Object.keys(b).length && names.every((name) => Object.hasOwn(b, name) && equal(a[name], b[name]));
 }
 
 /** @param {any} a @param {any} b */

@@ -82,7 +82,8 @@ pub use self::{
     context::Context,
     error::{Error, ErrorCode, Result},
     model::{
-        Field, Filter, Filterable, Indexed, Key, KeyKind, ModelId, NotIndexed, Operand, SyncedModel, Value,
+        Field, Filter, Filterable, Indexed, Key, KeyKind, ModelId, NotIndexed, Nullable, Operand,
+        SyncedModel, Textual, Value,
     },
     query::Query,
     types::SyncType,

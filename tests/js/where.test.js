@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
 import { compare, comparison, predicate } from "../../sync-core/client/where.js";
@@ -10,6 +11,12 @@ function held(condition, values) {
 }
 
 const VALUES = [undefined, null, false, true, -1, 0, 1, 2.5, "", "a", "ab", "b", "1"];
+
+test("the table of cases that the server's filters are held to as well", async () => {
+  const { values, cases } = JSON.parse(await readFile(new URL("../cases/filters.json", import.meta.url), "utf8"));
+  assert.ok(cases.length > 40);
+  for (const [condition, expected] of cases) assert.deepEqual(held(condition, values), expected, JSON.stringify(condition));
+});
 
 test("what each operator holds for, of values of every type", () => {
   const cases = [

@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData};
 use serde::Serialize;
 
 use super::{
-    filter::{Expr, Filter},
+    filter::{Expr, Filter, Relation},
     value::Value,
 };
 
@@ -55,6 +55,88 @@ impl<M, T, K> Field<M, T, K> {
         Filter::from_expr(Expr::Eq(self.name, (self.encode)(&value.into_operand())))
     }
 
+    /// Rows whose field does not equal `value`. `None` does not equal a value, so its rows are among them.
+    pub fn ne<V: Operand<T>>(self, value: V) -> Filter<M>
+    where
+        K: Filterable,
+    {
+        !self.eq(value)
+    }
+
+    /// Rows whose field is less than `value`: a smaller number, `false` before `true`, text that comes earlier by code
+    /// point. A field that is `None` is neither less nor greater.
+    ///
+    /// ```
+    /// # use serde::{Serialize, Deserialize};
+    /// # use sync_core::{Filter, SyncedModel};
+    /// # #[derive(Clone, Serialize, Deserialize, SyncedModel)]
+    /// # struct Todo { id: u64, #[sync(index)] priority: u8, #[sync(index)] due: Option<String> }
+    /// let urgent: Filter<Todo> = Todo::PRIORITY.gte(3) | Todo::DUE.lt("2026-12-01");
+    /// assert!(urgent.matches(&Todo { id: 1, priority: 3, due: None }));
+    /// assert!(!urgent.matches(&Todo { id: 1, priority: 2, due: None }));
+    /// ```
+    pub fn lt<V: Operand<T>>(self, value: V) -> Filter<M>
+    where
+        K: Filterable,
+    {
+        self.compare(Relation::Less, value)
+    }
+
+    /// Rows whose field is less than or equal to `value`; see [`lt`](Self::lt).
+    pub fn lte<V: Operand<T>>(self, value: V) -> Filter<M>
+    where
+        K: Filterable,
+    {
+        self.compare(Relation::LessOrEqual, value)
+    }
+
+    /// Rows whose field is greater than `value`; see [`lt`](Self::lt).
+    pub fn gt<V: Operand<T>>(self, value: V) -> Filter<M>
+    where
+        K: Filterable,
+    {
+        self.compare(Relation::Greater, value)
+    }
+
+    /// Rows whose field is greater than or equal to `value`; see [`lt`](Self::lt).
+    pub fn gte<V: Operand<T>>(self, value: V) -> Filter<M>
+    where
+        K: Filterable,
+    {
+        self.compare(Relation::GreaterOrEqual, value)
+    }
+
+    fn compare<V: Operand<T>>(self, relation: Relation, value: V) -> Filter<M> {
+        Filter::from_expr(Expr::Compare(self.name, relation, (self.encode)(&value.into_operand())))
+    }
+
+    /// Rows whose field is text that begins with `prefix`: every text begins with an empty one.
+    ///
+    /// ```
+    /// # use serde::{Serialize, Deserialize};
+    /// # use sync_core::{Filter, SyncedModel};
+    /// # #[derive(Clone, Serialize, Deserialize, SyncedModel)]
+    /// # struct Page { id: u64, #[sync(index)] path: String }
+    /// let docs: Filter<Page> = Page::PATH.prefix("/docs/");
+    /// assert!(docs.matches(&Page { id: 1, path: "/docs/guide".into() }));
+    /// ```
+    pub fn prefix(self, prefix: &str) -> Filter<M>
+    where
+        K: Filterable,
+        T: Textual,
+    {
+        Filter::from_expr(Expr::Prefix(self.name, prefix.into()))
+    }
+
+    /// Rows whose field is `None`.
+    pub fn is_none(self) -> Filter<M>
+    where
+        K: Filterable,
+        T: Nullable,
+    {
+        Filter::from_expr(Expr::Eq(self.name, Value::Null))
+    }
+
     /// Rows whose field is one of `values`; none if there are none.
     pub fn one_of<V: Operand<T>>(self, values: impl IntoIterator<Item = V>) -> Filter<M>
     where
@@ -101,6 +183,29 @@ pub struct NotIndexed(());
 pub trait Filterable {}
 
 impl Filterable for Indexed {}
+
+/// Types whose values are text, or may be: those of fields with a [`prefix`](Field::prefix).
+/// Implement it for types of your own that serde writes as a string.
+#[diagnostic::on_unimplemented(
+    message = "a field of type `{Self}` has no `prefix`: it is not text",
+    label = "not a `String` or an `Option<String>`"
+)]
+pub trait Textual {}
+
+impl Textual for String {}
+impl Textual for Option<String> {}
+impl Textual for serde_json::Value {}
+
+/// Types whose values may be missing: those of fields with [`is_none`](Field::is_none).
+/// Implement it for types of your own that serde may write as null.
+#[diagnostic::on_unimplemented(
+    message = "a field of type `{Self}` is never `None`",
+    label = "not an `Option`"
+)]
+pub trait Nullable {}
+
+impl<T> Nullable for Option<T> {}
+impl Nullable for serde_json::Value {}
 
 /// What may be compared with a field of type `T`: a `T`, a reference to one, `&str` for a `String`, and a plain `T` or
 /// `&str` for an `Option`.

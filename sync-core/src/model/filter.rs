@@ -1,9 +1,11 @@
 //! Filters: which rows of a model.
 
 use std::{
+    cmp::Ordering,
     fmt,
     marker::PhantomData,
     ops::{BitAnd, BitOr, Not},
+    sync::Arc,
 };
 
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
@@ -13,7 +15,15 @@ use super::{SyncedModel, value::Value};
 
 /// Which rows of `M`: what a `read` handler returns to say what a client may see.
 ///
-/// Made from field constants ([`Field::eq`](crate::Field::eq)) and combined with `&`, `|` and `!`.
+/// Made from field constants ([`Field::eq`](crate::Field::eq) and its neighbours) and combined with `&`, `|` and `!`.
+///
+/// A filter compares what a field is in JSON, by the same rules in a handler, in a store and in the JavaScript client:
+///
+/// * Values of different kinds (null, booleans, numbers, text, everything else) are never equal. Numbers are equal by
+///   value, arrays and objects by what is in them, and null equals null.
+/// * Only two booleans, two numbers or two texts are less or greater than each other: `false` is less than `true`,
+///   and text goes by code point. So neither `lt` nor `gte` holds for a field that is null.
+/// * `!` and `ne` are plain negations: `ne` holds for a field that is null.
 ///
 /// ```
 /// # use serde::{Serialize, Deserialize};
@@ -105,9 +115,31 @@ impl<M> Not for Filter<M> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Expr {
     Eq(&'static str, Value),
+    Compare(&'static str, Relation, Value),
+    Prefix(&'static str, Arc<str>),
     And(Vec<Expr>),
     Or(Vec<Expr>),
     Not(Box<Expr>),
+}
+
+/// How a field stands to a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Relation {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl Relation {
+    fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Self::Less => ordering.is_lt(),
+            Self::LessOrEqual => ordering.is_le(),
+            Self::Greater => ordering.is_gt(),
+            Self::GreaterOrEqual => ordering.is_ge(),
+        }
+    }
 }
 
 impl Expr {
@@ -159,6 +191,12 @@ impl Expr {
     fn judge(&self, row: &FieldValues) -> bool {
         match self {
             Self::Eq(name, value) => row.get(name) == value,
+            Self::Compare(name, relation, value) => {
+                row.get(name).compare(value).is_some_and(|ordering| relation.holds(ordering))
+            }
+            Self::Prefix(name, prefix) => {
+                matches!(row.get(name), Value::Text(text) if text.starts_with(&**prefix))
+            }
             Self::And(parts) => parts.iter().all(|part| part.judge(row)),
             Self::Or(parts) => parts.iter().any(|part| part.judge(row)),
             Self::Not(inner) => !inner.judge(row),
@@ -167,8 +205,11 @@ impl Expr {
 
     fn names(&self, into: &mut SmallVec<[&'static str; 4]>) {
         match self {
-            Self::Eq(name, _) if into.contains(name) => {}
-            Self::Eq(name, _) => into.push(name),
+            Self::Eq(name, _) | Self::Compare(name, ..) | Self::Prefix(name, _) => {
+                if !into.contains(name) {
+                    into.push(name);
+                }
+            }
             Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.names(into)),
             Self::Not(inner) => inner.names(into),
         }

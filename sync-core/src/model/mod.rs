@@ -11,7 +11,7 @@ pub(crate) mod value;
 use serde::{Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
 pub use self::{
-    field::{Field, Filterable, Indexed, NotIndexed, Operand},
+    field::{Field, Filterable, Indexed, NotIndexed, Nullable, Operand, Textual},
     filter::Filter,
     id::{Key, KeyKind, ModelId},
     value::Value,

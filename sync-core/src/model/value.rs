@@ -1,6 +1,6 @@
 //! The values that filters compare: a field's JSON, made canonical.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use serde::Serialize;
 
@@ -33,6 +33,35 @@ impl Value {
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Self {
         serde_json::to_value(value).map_or(Self::Null, Self::from)
     }
+}
+
+impl Value {
+    /// How two values of one kind stand to each other; those of different kinds, nulls, arrays and objects do not.
+    pub(crate) fn compare(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Bool(a), Self::Bool(b)) => Some(a.cmp(b)),
+            (Self::Text(a), Self::Text(b)) => Some(a.cmp(b)),
+            (Self::Float(a), Self::Float(b)) => f64::from_bits(*a).partial_cmp(&f64::from_bits(*b)),
+            (Self::Float(a), b) => Some(whole_and_float(b.whole()?, f64::from_bits(*a)).reverse()),
+            (a, Self::Float(b)) => Some(whole_and_float(a.whole()?, f64::from_bits(*b))),
+            (a, b) => Some(a.whole()?.cmp(&b.whole()?)),
+        }
+    }
+
+    fn whole(&self) -> Option<i128> {
+        match self {
+            Self::Int(value) => Some((*value).into()),
+            Self::Uint(value) => Some((*value).into()),
+            _ => None,
+        }
+    }
+}
+
+/// Exactly: a whole number above 2^53 is not rounded to meet a float.
+#[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and what is in between is exact")]
+fn whole_and_float(whole: i128, float: f64) -> Ordering {
+    let floor = float.floor();
+    whole.cmp(&(floor as i128)).then(if float > floor { Ordering::Less } else { Ordering::Equal })
 }
 
 impl From<serde_json::Value> for Value {
