@@ -88,6 +88,7 @@ if [ "$mode" = all ]; then
     suite "browsers" timeout 1200 env TODO_BIN="$root/target/debug/todo" POLL_BIN="$root/target/debug/react-poll" npm --prefix tests run --silent test:browser
 
     suite "load" cargo bench -p sync-tests --bench load --locked
+    suite "routing" cargo bench -p sync-tests --bench routing --locked
 fi
 
 if [ "${#broken[@]}" -gt 0 ]; then

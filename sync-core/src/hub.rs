@@ -5,7 +5,7 @@
 //! what everybody has had is freed by itself, and how much waits for someone is a subtraction.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap, btree_map, hash_map::Entry},
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +17,11 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::{
-    model::{Key, filter::Expr},
+    model::{
+        Key,
+        filter::{Expr, FieldValues, Names, Route},
+        value::Value,
+    },
     outbox::Outbox,
     protocol::response,
     registry::Model,
@@ -49,7 +53,8 @@ pub(crate) struct PublishedChange {
 #[derive(Debug)]
 pub(crate) struct Hub {
     head: AtomicU64,
-    queries: Mutex<HashMap<&'static str, Vec<Arc<Query>>>>,
+    /// By model.
+    queries: Mutex<HashMap<&'static str, Queries>>,
     /// Who waits for the head to reach a seq.
     waiting: Mutex<Vec<(Seq, Weak<Outbox>)>>,
 }
@@ -74,14 +79,7 @@ impl Hub {
     ) -> (Arc<Query>, Place, Seq) {
         let mut queries = self.queries.lock();
         let of_model = queries.entry(model.name()).or_default();
-        let query = match of_model.iter().find(|query| query.filter == *filter) {
-            Some(query) => query.clone(),
-            None => {
-                let query = Arc::new(Query::new(model, filter.clone()));
-                of_model.push(query.clone());
-                query
-            }
-        };
+        let query = of_model.intern(model, filter);
         let place = query.add(outbox);
         // Under the lock that `publish` takes: no transaction is half in place.
         (query, place, self.head())
@@ -99,8 +97,8 @@ impl Hub {
         if query.remove(outbox)
             && let Some(of_model) = queries.get_mut(query.model)
         {
-            of_model.retain(|other| !Arc::ptr_eq(other, query));
-            if of_model.is_empty() {
+            of_model.remove(query);
+            if of_model.by_filter.is_empty() {
                 queries.remove(query.model);
             }
         }
@@ -116,8 +114,8 @@ impl Hub {
                 let mut nodes: SmallVec<[(&Arc<Query>, Entries); 4]> = SmallVec::new();
                 for (index, change) in transaction.changes.iter().enumerate() {
                     let mut encoded = Encoded::new(change, transaction.seq);
-                    for query in queries.get(change.model).into_iter().flatten() {
-                        let Some(view) = query.judge(change) else { continue };
+                    let Some(of_model) = queries.get(change.model) else { continue };
+                    of_model.judge(change, |query, view| {
                         let entry = TailEntry {
                             index,
                             is_removal: view == View::Removed,
@@ -127,7 +125,7 @@ impl Hub {
                             Some((_, entries)) => entries.push(entry),
                             None => nodes.push((query, smallvec::smallvec![entry])),
                         }
-                    }
+                    });
                 }
                 for (query, entries) in nodes {
                     query.tail.lock().push(transaction.seq, entries);
@@ -149,7 +147,7 @@ impl Hub {
         let subscribed: Vec<_> = {
             let queries = self.queries.lock();
             self.head.fetch_max(to, Ordering::AcqRel);
-            queries.values().flatten().cloned().collect()
+            queries.values().flat_map(|of_model| of_model.by_filter.values()).cloned().collect()
         };
         for query in subscribed {
             query.lapse();
@@ -184,11 +182,122 @@ impl Hub {
     }
 }
 
+/// The queries of one model, and where to find those that a change may concern.
+#[derive(Debug, Default)]
+struct Queries {
+    by_filter: HashMap<Expr, Arc<Query>>,
+    /// Those whose rows all have one of some values in a field. A change is looked up by what it was and what it is, so that it costs what the
+    /// queries cost that it concerns, and not what there are.
+    routed: HashMap<&'static str, HashMap<Value, Vec<Arc<Query>>>>,
+    /// The others: each looks at every change.
+    unrouted: Vec<Arc<Query>>,
+    /// What the filters look at, and how many do.
+    names: BTreeMap<&'static str, usize>,
+}
+
+impl Queries {
+    fn intern(&mut self, model: &Model, filter: &Expr) -> Arc<Query> {
+        if let Some(query) = self.by_filter.get(filter) {
+            return query.clone();
+        }
+        let query = Arc::new(Query::new(model, filter.clone()));
+        self.add(query.clone());
+        query
+    }
+
+    fn add(&mut self, query: Arc<Query>) {
+        match &query.route {
+            None => self.unrouted.push(query.clone()),
+            Some(Route { field, values }) => {
+                let by_value = self.routed.entry(field).or_default();
+                for value in values {
+                    by_value.entry(value.clone()).or_default().push(query.clone());
+                }
+            }
+        }
+        for name in query.names() {
+            *self.names.entry(name).or_default() += 1;
+        }
+        self.by_filter.insert(query.filter.clone(), query);
+    }
+
+    fn remove(&mut self, query: &Arc<Query>) {
+        self.by_filter.remove(&query.filter);
+        let is_other = |other: &Arc<Query>| !Arc::ptr_eq(other, query);
+        match &query.route {
+            None => self.unrouted.retain(is_other),
+            Some(Route { field, values }) => {
+                let by_value = self.routed.entry(field).or_default();
+                for value in values {
+                    if let Entry::Occupied(mut routed) = by_value.entry(value.clone()) {
+                        routed.get_mut().retain(is_other);
+                        if routed.get().is_empty() {
+                            routed.remove();
+                        }
+                    }
+                }
+                if by_value.is_empty() {
+                    self.routed.remove(field);
+                }
+            }
+        }
+        for name in query.names() {
+            if let btree_map::Entry::Occupied(mut count) = self.names.entry(name) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+    }
+
+    /// Calls back with each query that a change concerns.
+    fn judge<'a>(&'a self, change: &PublishedChange, mut concerns: impl FnMut(&'a Arc<Query>, View)) {
+        // Each row is read once, for all filters, if any looks at it.
+        let names: Names = self.names.keys().copied().collect();
+        let read = |body: &Option<Bytes>| {
+            body.as_ref()
+                .filter(|_| !names.is_empty())
+                .and_then(|body| FieldValues::read(body, names.clone()))
+        };
+        let (old, new) = (read(&change.old), read(&change.new));
+        let shows = |query: &Query, row: &Option<FieldValues>, body: &Option<Bytes>| match row {
+            Some(row) => query.filter.judge(row),
+            // It was not looked at.
+            None => body.is_some() && query.filter.is_all(),
+        };
+        self.candidates(old.as_ref(), new.as_ref(), |query| {
+            let view = View::of(shows(query, &old, &change.old), shows(query, &new, &change.new));
+            if let Some(view) = view {
+                concerns(query, view);
+            }
+        });
+    }
+
+    /// Calls back once with each query that may match one of the rows.
+    fn candidates<'a>(
+        &'a self,
+        old: Option<&FieldValues>,
+        new: Option<&FieldValues>,
+        mut found: impl FnMut(&'a Arc<Query>),
+    ) {
+        self.unrouted.iter().for_each(&mut found);
+        for (field, by_value) in &self.routed {
+            let (before, after) = (old.map(|row| row.get(field)), new.map(|row| row.get(field)));
+            let queries = |value| by_value.get(value).into_iter().flatten();
+            before.into_iter().flat_map(queries).for_each(&mut found);
+            let found_before = |query: &Arc<Query>| before.is_some_and(|value| query.is_routed_by(value));
+            after.into_iter().flat_map(queries).filter(|query| !found_before(query)).for_each(&mut found);
+        }
+    }
+}
+
 /// Rows of a model in a filter, and who subscribed to them.
 #[derive(Debug)]
 pub(crate) struct Query {
     model: &'static str,
     filter: Expr,
+    route: Option<Route>,
     hash: u64,
     tail: Mutex<Tail>,
     /// By the address of the outbox.
@@ -208,6 +317,7 @@ impl Query {
         let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
         Self {
             model: model.name(),
+            route: filter.route(),
             filter,
             hash,
             tail: Mutex::new(Tail::new()),
@@ -239,11 +349,18 @@ impl Query {
             return None;
         }
         let shows = |body: &Option<Bytes>| body.as_ref().is_some_and(|body| self.filter.matches(body));
-        match (shows(&change.old), shows(&change.new)) {
-            (false, false) => None,
-            (_, true) => Some(View::Shown),
-            (true, false) => Some(View::Removed),
-        }
+        View::of(shows(&change.old), shows(&change.new))
+    }
+
+    fn names(&self) -> Names {
+        let mut names = Names::new();
+        self.filter.names(&mut names);
+        names
+    }
+
+    /// Whether its rows may have this value in the field that it is found by.
+    fn is_routed_by(&self, value: &Value) -> bool {
+        self.route.as_ref().is_some_and(|route| route.values.binary_search(value).is_ok())
     }
 
     fn add(&self, outbox: &Arc<Outbox>) -> Place {
@@ -288,6 +405,17 @@ impl Query {
 enum View {
     Shown,
     Removed,
+}
+
+impl View {
+    /// Of a row that a query has shown, and shows now.
+    fn of(old: bool, new: bool) -> Option<Self> {
+        match (old, new) {
+            (false, false) => None,
+            (_, true) => Some(Self::Shown),
+            (true, false) => Some(Self::Removed),
+        }
+    }
 }
 
 /// The messages of a change, each encoded when first needed.
@@ -391,5 +519,80 @@ impl Place {
         let next = self.0.next.get().filter(|next| next.seq <= seq)?.clone();
         self.0 = next;
         Some((self.0.seq, self.0.entries.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn eq(field: &'static str, value: &str) -> Expr {
+        Expr::Eq(field, Value::Text(value.into()))
+    }
+
+    fn query(filter: Expr) -> Arc<Query> {
+        Arc::new(Query {
+            model: "Task",
+            route: filter.route(),
+            filter,
+            hash: 0,
+            tail: Mutex::new(Tail::new()),
+            subscribers: Mutex::default(),
+        })
+    }
+
+    /// How many queries are looked at for a row that was in one list and is in another.
+    fn looked_at(queries: &Queries, old: Option<&str>, new: Option<&str>) -> usize {
+        let row = |list: Option<&str>| {
+            let body = list.map(|list| format!(r#"{{"list":"{list}"}}"#));
+            body.and_then(|body| FieldValues::read(body.as_bytes(), smallvec::smallvec!["list"]))
+        };
+        let mut count = 0;
+        queries.candidates(row(old).as_ref(), row(new).as_ref(), |_| count += 1);
+        count
+    }
+
+    #[test]
+    fn a_change_looks_at_the_queries_of_what_it_was_and_what_it_is() {
+        let mut queries = Queries::default();
+        let lists: Vec<_> = (0..10_000).map(|list| query(eq("list", &format!("{list}")))).collect();
+        for query in &lists {
+            queries.add(query.clone());
+        }
+        assert_eq!(looked_at(&queries, None, Some("7")), 1);
+        assert_eq!(looked_at(&queries, Some("7"), None), 1);
+        assert_eq!(looked_at(&queries, Some("7"), Some("7")), 1);
+        assert_eq!(looked_at(&queries, Some("7"), Some("8")), 2);
+        assert_eq!(looked_at(&queries, Some("x"), Some("y")), 0);
+
+        let both = query(Expr::or(vec![eq("list", "7"), eq("list", "8")]));
+        let every = query(Expr::And(Vec::new()));
+        queries.add(both.clone());
+        queries.add(every.clone());
+        assert_eq!(looked_at(&queries, Some("7"), Some("8")), 4, "each once");
+        assert_eq!(looked_at(&queries, Some("x"), None), 1);
+
+        for query in lists.iter().chain([&both, &every]) {
+            queries.remove(query);
+        }
+        assert!(queries.by_filter.is_empty() && queries.routed.is_empty() && queries.unrouted.is_empty());
+        assert!(queries.names.is_empty());
+    }
+
+    #[test]
+    fn the_narrowest_route_of_a_filter() {
+        let route = |filter: Expr| filter.route().map(|route| (route.field, route.values.len()));
+        let either = |field, values: &[&str]| Expr::or(values.iter().map(|value| eq(field, value)).collect());
+        assert_eq!(route(eq("a", "1")), Some(("a", 1)));
+        assert_eq!(route(either("a", &["1", "2", "1"])), Some(("a", 2)));
+        assert_eq!(route(Expr::and(vec![either("a", &["1", "2"]), eq("b", "1")])), Some(("b", 1)));
+        assert_eq!(
+            route(Expr::or(vec![Expr::and(vec![eq("a", "1"), eq("b", "2")]), eq("a", "3")])),
+            Some(("a", 2))
+        );
+        assert_eq!(route(Expr::or(vec![eq("a", "1"), eq("b", "2")])), None);
+        assert_eq!(route(eq("a", "1").negated()), None);
+        assert_eq!(route(Expr::And(Vec::new())), None);
+        assert_eq!(route(Expr::Or(Vec::new())), None);
     }
 }

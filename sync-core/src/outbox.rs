@@ -98,11 +98,19 @@ struct Outcome {
     seq: Seq,
 }
 
+/// How a client asked for rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// Only a `read` of all rows may have none.
+    pub(crate) id: Option<RequestId>,
+    /// As it was sent.
+    pub(crate) filter: Option<Arc<str>>,
+}
+
 #[derive(Debug)]
 struct Subscription {
     key: SubscriptionKey,
-    /// Only a `read` of all rows may have none.
-    id: Option<RequestId>,
+    asked: Asked,
     query: Arc<Query>,
     phase: Phase,
     position: Position,
@@ -136,7 +144,7 @@ enum Position {
 #[derive(Debug)]
 pub(crate) struct LogWork {
     pub(crate) key: SubscriptionKey,
-    pub(crate) id: Option<RequestId>,
+    pub(crate) asked: Asked,
     pub(crate) query: Arc<Query>,
     /// After this seq.
     pub(crate) after: Seq,
@@ -245,31 +253,31 @@ impl Outbox {
     /// Adds a subscription whose pages will be read, with the changes after `position`.
     pub(crate) fn subscribe(
         &self,
-        id: RequestId,
+        asked: Asked,
         query: Arc<Query>,
         position: (Place, Seq),
     ) -> SubscriptionKey {
-        self.add(Some(id), query, Phase::Loading, Position::Tail(position.0, position.1), false)
+        self.add(asked, query, Phase::Loading, Position::Tail(position.0, position.1), false)
     }
 
     /// Adds a read of all rows: a subscription that ends where it would become live.
     pub(crate) fn read_once(
         &self,
-        id: Option<RequestId>,
+        asked: Asked,
         query: Arc<Query>,
         position: (Place, Seq),
     ) -> SubscriptionKey {
-        self.add(id, query, Phase::Loading, Position::Tail(position.0, position.1), true)
+        self.add(asked, query, Phase::Loading, Position::Tail(position.0, position.1), true)
     }
 
     /// Adds a subscription that has had everything up to `seq`.
-    pub(crate) fn resume(&self, id: RequestId, query: Arc<Query>, seq: Seq) -> SubscriptionKey {
-        self.add(Some(id), query, Phase::Joining { at_least: seq }, Position::Log(seq), false)
+    pub(crate) fn resume(&self, asked: Asked, query: Arc<Query>, seq: Seq) -> SubscriptionKey {
+        self.add(asked, query, Phase::Joining { at_least: seq }, Position::Log(seq), false)
     }
 
     fn add(
         &self,
-        id: Option<RequestId>,
+        asked: Asked,
         query: Arc<Query>,
         phase: Phase,
         position: Position,
@@ -280,7 +288,7 @@ impl Outbox {
         state.next_key += 1;
         state.subscriptions.push(Subscription {
             key,
-            id,
+            asked,
             query,
             phase,
             position,
@@ -310,7 +318,7 @@ impl Outbox {
         subscription.was_live = false;
         subscription.position = Position::Tail(place, seq);
         let ends_at_live = subscription.ends_at_live;
-        let reset = response::reset(subscription.id.as_ref(), "horizon");
+        let reset = response::reset(subscription.asked.id.as_ref(), "horizon");
         state.answer_bytes += reset.len();
         state.answers.push_back(reset);
         Some((old, ends_at_live))
@@ -338,7 +346,7 @@ impl Outbox {
             match (&subscription.phase, &subscription.position) {
                 (Phase::Joining { .. }, Position::Log(after)) => Some(LogWork {
                     key: subscription.key,
-                    id: subscription.id.clone(),
+                    asked: subscription.asked.clone(),
                     query: subscription.query.clone(),
                     after: *after,
                 }),
@@ -373,7 +381,7 @@ impl Outbox {
         let state = self.state.lock();
         let mut of_subscribe = state.subscriptions.iter().filter(|subscription| !subscription.ends_at_live);
         of_subscribe
-            .find(|subscription| subscription.id.as_ref() == Some(id))
+            .find(|subscription| subscription.asked.id.as_ref() == Some(id))
             .map(|subscription| subscription.key)
     }
 
@@ -506,23 +514,24 @@ impl State {
                 }
                 if bytes > FRAME_BYTES / 2 {
                     frames.push(
-                        response::changes(subscription.id.as_ref(), seq, &std::mem::take(&mut changes)),
+                        response::changes(subscription.asked.id.as_ref(), seq, &std::mem::take(&mut changes)),
                         true,
                     );
                     bytes = 0;
                 }
             }
             if !changes.is_empty() {
-                frames.push(response::changes(subscription.id.as_ref(), head, &changes), true);
+                frames.push(response::changes(subscription.asked.id.as_ref(), head, &changes), true);
             }
             let model = subscription.query.model();
             if subscription.ends_at_live {
-                frames.push(response::page(model, subscription.id.as_ref(), &[], head, false), true);
+                frames.push(response::page(model, subscription.asked.id.as_ref(), &[], head, false), true);
                 left.push(subscription.query.clone());
                 return false;
             }
             let cursor = Cursor { epoch, seq: head, hash: subscription.query.hash() };
-            frames.push(response::live(model, subscription.id.as_ref(), head, &cursor.to_string()), true);
+            frames
+                .push(response::live(model, subscription.asked.id.as_ref(), head, &cursor.to_string()), true);
             subscription.phase = Phase::Live;
             subscription.was_live = true;
             *after = head;

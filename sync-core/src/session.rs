@@ -1,6 +1,9 @@
 //! One client's side of the protocol, as a state machine: messages and times in, what is to be done out. No I/O, no clock.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -70,7 +73,12 @@ pub(crate) enum Action {
     Unsubscribe(RequestId),
     Read {
         model: Box<str>,
-        key: Option<Key>,
+        key: Key,
+        subject: Subject,
+    },
+    ReadAll {
+        model: Box<str>,
+        filter: Option<Arc<str>>,
         subject: Subject,
     },
     /// To be answered when the mutations before it are decided: its row is what one of them created.
@@ -218,12 +226,12 @@ impl Session {
         }
     }
 
-    fn read_target(&self, model: Box<str>, target: Option<Target>, subject: Subject) -> Action {
+    fn read_target(&self, model: Box<str>, target: Target, subject: Subject) -> Action {
         match target {
-            None => Action::Read { model, key: None, subject },
-            Some(Target::Key(key)) => Action::Read { model, key: Some(key), subject },
-            Some(Target::Created(_)) if self.blocked.is_some() => refuse(&subject, &earlier_first()),
-            Some(Target::Created(cid)) => Action::ReadCreated { model, cid, subject },
+            Target::All(filter) => Action::ReadAll { model, filter, subject },
+            Target::Key(key) => Action::Read { model, key, subject },
+            Target::Created(_) if self.blocked.is_some() => refuse(&subject, &earlier_first()),
+            Target::Created(cid) => Action::ReadCreated { model, cid, subject },
         }
     }
 

@@ -3,7 +3,6 @@
 //! `cargo bench -p sync-tests --bench load`. The figures are reported; what is asserted is their ratio in this one run.
 
 use std::{
-    fs,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -54,7 +53,7 @@ async fn main() {
 
 async fn run(server: &ServerProcess, writers: u64, creates: u64) -> Figures {
     let share = creates / writers;
-    let cpu = cpu_micros(server.id());
+    let cpu = server.cpu_micros();
     let begun = Instant::now();
     let writers: Vec<_> = (0..writers).map(|_| tokio::spawn(write(server.address, share))).collect();
     let mut latencies = Vec::new();
@@ -62,7 +61,7 @@ async fn run(server: &ServerProcess, writers: u64, creates: u64) -> Figures {
         latencies.extend(writer.await.unwrap());
     }
     let seconds = begun.elapsed().as_secs_f64();
-    let cpu = cpu_micros(server.id()) - cpu;
+    let cpu = server.cpu_micros() - cpu;
     latencies.sort_unstable();
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let count = latencies.len() as f64;
@@ -87,13 +86,4 @@ async fn write(address: SocketAddr, creates: u64) -> Vec<Duration> {
         client.frames.clear();
     }
     latencies
-}
-
-/// The CPU time of a process so far, in microseconds.
-fn cpu_micros(process: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    // After the program's name, which may hold anything: utime and stime are the 14th and 15th fields, in hundredths of a second.
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    ticks * 10_000.0
 }

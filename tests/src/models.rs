@@ -78,6 +78,41 @@ impl Note {
     }
 }
 
+/// Tasks in lists. Those of nobody are seen by nobody.
+#[derive(Clone, Debug, Serialize, Deserialize, SyncedModel)]
+pub struct Task {
+    /// Assigned by the server.
+    pub id: u64,
+    /// What belongs together.
+    #[sync(index)]
+    pub list: String,
+    /// The more the sooner.
+    #[sync(index)]
+    pub priority: i64,
+    /// Whether it is done.
+    #[serde(default)]
+    #[sync(index)]
+    pub done: bool,
+    /// What to do: "secret" is for nobody's eyes.
+    #[serde(default)]
+    pub title: String,
+    /// Who may see it.
+    #[sync(server_only, index)]
+    pub owner: String,
+}
+
+#[sync_handlers(crud)]
+impl Task {
+    async fn create(_ctx: &Context, draft: Task) -> Result<Task> {
+        let owner = if draft.title == "secret" { "nobody" } else { "everybody" };
+        Ok(Task { owner: owner.into(), ..draft })
+    }
+
+    async fn read(_ctx: &Context) -> Result<Filter<Task>> {
+        Ok(Task::OWNER.eq("everybody"))
+    }
+}
+
 /// Only to be created: nobody reads it.
 #[derive(Clone, Debug, Serialize, Deserialize, SyncedModel)]
 pub struct Feedback {

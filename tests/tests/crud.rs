@@ -228,9 +228,9 @@ async fn malformed_messages_are_told_what_is_wrong() {
         (r#"{"method":"read"}"#, "bad_request", "`read` needs `modelname`"),
         (r#"{"method":"subscribe","modelname":"Todo"}"#, "bad_request", "`subscribe` needs `id`"),
         (
-            r#"{"method":"subscribe","id":"a","modelname":"Todo","where":{}}"#,
+            r#"{"method":"subscribe","id":"a","modelname":"Todo","filter":{}}"#,
             "bad_request",
-            "`subscribe` has no field `where`; it has id, modelname, since, since_seq, ack",
+            "`subscribe` has no field `filter`; it has id, modelname, where, since, since_seq, ack",
         ),
         (
             r#"{"method":"read","id":1.5,"modelname":"Todo"}"#,
@@ -240,7 +240,7 @@ async fn malformed_messages_are_told_what_is_wrong() {
         (
             r#"{"method":"read","modelname":"Tod"}"#,
             "unknown_model",
-            "there is no model `Tod`; there are Closed, Counter, Feedback, Note, Slow, Todo",
+            "there is no model `Tod`; there are Closed, Counter, Feedback, Note, Slow, Task, Todo",
         ),
         (
             r#"{"method":"read","modelname":"Todo","model":{"id":1,"title":"x"}}"#,

@@ -1,6 +1,6 @@
 //! Loading: single reads, snapshots in pages, and catching up from the log, when the outbox has room.
 
-use std::{collections::VecDeque, time::SystemTime};
+use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
 use tokio::sync::mpsc;
 
@@ -9,7 +9,7 @@ use crate::{
     Error, ErrorCode, Result,
     engine::{Claim, Selection},
     model::Key,
-    outbox::{LogWork, SubscriptionKey},
+    outbox::{Asked, LogWork, SubscriptionKey},
     protocol::{Query, RequestId, Subject, response},
     registry::Model,
     store::Seq,
@@ -19,7 +19,8 @@ use crate::{
 pub(super) enum Load {
     Subscribe(Query, Subject),
     Unsubscribe(RequestId),
-    Read { model: Box<str>, key: Option<Key>, subject: Subject },
+    Read { model: Box<str>, key: Key, subject: Subject },
+    ReadAll { model: Box<str>, filter: Option<Arc<str>>, subject: Subject },
 }
 
 /// Pages that are to be read.
@@ -73,7 +74,7 @@ impl Connection {
             Load::Subscribe(query, subject) => {
                 self.subscribe(&query, &subject).await.map_err(|error| (subject, error))
             }
-            Load::Read { model, key: Some(key), subject } => {
+            Load::Read { model, key, subject } => {
                 let client = self.claim.get().map(Claim::id);
                 match self.engine.read_one(&model, &key, client, SystemTime::now()).await {
                     Ok((model, key, row)) => {
@@ -83,8 +84,8 @@ impl Connection {
                     Err(error) => Err((subject, error)),
                 }
             }
-            Load::Read { model, key: None, subject } => {
-                self.read_all(&model, &subject).await.map_err(|error| (subject, error))
+            Load::ReadAll { model, filter, subject } => {
+                self.read_all(&model, filter, &subject).await.map_err(|error| (subject, error))
             }
         };
         match outcome {
@@ -100,25 +101,31 @@ impl Connection {
                 "there is an open subscription with this id",
             ));
         }
-        let (model, selection) = self.select(&query.model).await?;
+        let (model, selection) = self.select(&query.model, query.filter.as_deref()).await?;
+        let asked = Asked { id: Some(query.id.clone()), filter: query.filter.clone() };
         let engine = &self.engine;
         let (joined, place, head) = engine.hub().join(model, &selection.filter, &self.outbox);
         if let Some(cursor) = &query.since {
             match engine.resumable(cursor, query.since_seq, &joined) {
                 Ok(seq) => {
-                    self.outbox.resume(query.id.clone(), joined, seq);
+                    self.outbox.resume(asked, joined, seq);
                     return Ok(None);
                 }
                 Err(reason) => self.outbox.answer(response::reset(Some(&query.id), reason)),
             }
         }
-        let key = self.outbox.subscribe(query.id.clone(), joined, (place, head));
+        let key = self.outbox.subscribe(asked, joined, (place, head));
         let subject = subject.clone();
         Ok(Some(Pages { key, subject, model, selection, ends_at_live: false, after: None, newest: head }))
     }
 
-    async fn read_all<'a>(&'a self, model: &str, subject: &Subject) -> Result<Option<Pages<'a>>> {
-        let (model, selection) = self.select(model).await?;
+    async fn read_all<'a>(
+        &'a self,
+        model: &str,
+        filter: Option<Arc<str>>,
+        subject: &Subject,
+    ) -> Result<Option<Pages<'a>>> {
+        let (model, selection) = self.select(model, filter.as_deref()).await?;
         let hub = self.engine.hub();
         let (joined, place, head) = hub.join(model, &selection.filter, &self.outbox);
         let page = match self.engine.page(model, &selection, None).await {
@@ -137,7 +144,8 @@ impl Connection {
             return Ok(None);
         }
         // What changes between the pages follows before the end.
-        let key = self.outbox.read_once(subject.id.clone(), joined, (place, head));
+        let asked = Asked { id: subject.id.clone(), filter };
+        let key = self.outbox.read_once(asked, joined, (place, head));
         let subject = subject.clone();
         Ok(Some(Pages {
             key,
@@ -150,7 +158,7 @@ impl Connection {
         }))
     }
 
-    async fn select(&self, model: &str) -> Result<(&Model, Selection)> {
+    async fn select(&self, model: &str, filter: Option<&str>) -> Result<(&Model, Selection)> {
         let limit = self.engine.limits().subscriptions;
         if self.outbox.subscriptions() >= limit {
             return Err(Error::limit(
@@ -158,7 +166,7 @@ impl Connection {
                 format!("a connection has at most {limit} subscriptions"),
             ));
         }
-        self.engine.select(model, self.claim.get().map(Claim::id), SystemTime::now()).await
+        self.engine.select(model, filter, self.claim.get().map(Claim::id), SystemTime::now()).await
     }
 
     /// Reads one page; what is left to read, if anything.
@@ -189,8 +197,9 @@ impl Connection {
     }
 
     async fn catch_up<'a>(&'a self, work: LogWork, pages: &mut VecDeque<Pages<'a>>) {
-        let (key, id, model) = (work.key, work.id.clone(), work.query.model());
-        let subject = Subject { method: Some("subscribe"), id, model: Some(model.into()), cid: None };
+        let (key, asked, model) = (work.key, work.asked.clone(), work.query.model());
+        let subject =
+            Subject { method: Some("subscribe"), id: asked.id, model: Some(model.into()), cid: None };
         match self.engine.catch_up_one(&self.outbox, work).await {
             Ok(None) => return,
             Ok(Some(_)) => {}
@@ -202,7 +211,7 @@ impl Connection {
         }
         // The log does not reach back so far: all rows anew, and under the scope of now.
         let client = self.claim.get().map(Claim::id);
-        match self.engine.select(model, client, SystemTime::now()).await {
+        match self.engine.select(model, asked.filter.as_deref(), client, SystemTime::now()).await {
             Ok((model, selection)) => {
                 let hub = self.engine.hub();
                 let (query, place, head) = hub.join(model, &selection.filter, &self.outbox);

@@ -15,7 +15,10 @@ use crate::{
     hub::{Published, PublishedChange, Query},
     model::{Key, filter::Expr},
     outbox::{FRAME_BYTES, LogWork, Outbox},
-    protocol::response::{self, WireRow},
+    protocol::{
+        self,
+        response::{self, WireRow},
+    },
     registry::Model,
     store::Seq,
 };
@@ -54,16 +57,19 @@ impl Engine {
         Ok(guarded(read(&context)).await?.0)
     }
 
-    /// The rows that a `subscribe`, or a `read` of all rows, is about.
+    /// The rows that a `subscribe`, or a `read` of many rows, is about: those that the client may see and asks for.
     pub(crate) async fn select(
         &self,
         model: &str,
+        filter: Option<&str>,
         client: Option<Uuid>,
         now: SystemTime,
     ) -> Result<(&Model, Selection)> {
         let model = self.model(model)?;
         let scope = self.scope(model, client, now).await?;
-        let mut selection = Selection { filter: scope, page_rows: self.limits.page_rows };
+        let asked = filter.map(|filter| protocol::filter::read(filter, model.name(), model.schema()));
+        let filter = Expr::and([scope].into_iter().chain(asked.transpose()?).collect());
+        let mut selection = Selection { filter, page_rows: self.limits.page_rows };
         if let Some(read_all) = model.handlers.read_all {
             let context = Context::new(client, now, 1);
             let shaped = guarded(read_all(&context)).await?;
@@ -159,7 +165,7 @@ impl Engine {
             CaughtUp::Horizon => Ok(Some(work)),
             CaughtUp::To { seq, messages } => {
                 if !messages.is_empty() {
-                    outbox.answer(response::changes(work.id.as_ref(), seq, &messages));
+                    outbox.answer(response::changes(work.asked.id.as_ref(), seq, &messages));
                 }
                 outbox.caught_up(work.key, seq, (seq >= head).then_some(place));
                 self.hub.wake_at(seq, outbox);

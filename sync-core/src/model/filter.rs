@@ -104,15 +104,14 @@ impl<M> Not for Filter<M> {
     type Output = Self;
 
     fn not(self) -> Self {
-        Self::from_expr(match self.expr {
-            Expr::Not(inner) => *inner,
-            expr => Expr::Not(Box::new(expr)),
-        })
+        Self::from_expr(self.expr.negated())
     }
 }
 
 /// A filter without its model's type. An empty `And` is every row, an empty `Or` none.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// The parts of an `And` or `Or` are sorted, and none is there twice: so filters that ask the same in another order are equal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Expr {
     Eq(&'static str, Value),
     Compare(&'static str, Relation, Value),
@@ -123,7 +122,7 @@ pub(crate) enum Expr {
 }
 
 /// How a field stands to a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Relation {
     Less,
     LessOrEqual,
@@ -157,7 +156,14 @@ impl Expr {
         })
     }
 
-    /// `a & (b & c)` and `(a & b) & c` are one expression, and one alone stands for itself.
+    pub(crate) fn negated(self) -> Self {
+        match self {
+            Self::Not(inner) => *inner,
+            expr => Self::Not(Box::new(expr)),
+        }
+    }
+
+    /// `a & (b & c)` and `(c & a) & b` are one expression, and one alone stands for itself.
     fn flat(
         parts: Vec<Expr>,
         join: fn(Vec<Expr>) -> Self,
@@ -170,6 +176,8 @@ impl Expr {
                 Err(other) => flat.push(other),
             }
         }
+        flat.sort_unstable();
+        flat.dedup();
         if flat.len() == 1 { flat.swap_remove(0) } else { join(flat) }
     }
 
@@ -188,7 +196,30 @@ impl Expr {
         FieldValues::read(body, names).is_some_and(|row| self.judge(&row))
     }
 
-    fn judge(&self, row: &FieldValues) -> bool {
+    /// The rows that can match at all, by the value of one field, if the filter says so: the narrowest such choice.
+    pub(crate) fn route(&self) -> Option<Route> {
+        match self {
+            Self::Eq(field, value) => Some(Route { field, values: vec![value.clone()] }),
+            Self::And(parts) => {
+                parts.iter().filter_map(Self::route).min_by_key(|route| (route.values.len(), route.field))
+            }
+            Self::Or(parts) => {
+                let mut routes = parts.iter().map(Self::route);
+                let mut all = routes.next()??;
+                for route in routes {
+                    let route = route.filter(|route| route.field == all.field)?;
+                    all.values.extend(route.values);
+                }
+                all.values.sort_unstable();
+                all.values.dedup();
+                Some(all)
+            }
+            Self::Compare(..) | Self::Prefix(..) | Self::Not(_) => None,
+        }
+    }
+
+    /// Whether a row of which these are the values matches. They must include all [`names`](Self::names).
+    pub(crate) fn judge(&self, row: &FieldValues) -> bool {
         match self {
             Self::Eq(name, value) => row.get(name) == value,
             Self::Compare(name, relation, value) => {
@@ -203,7 +234,8 @@ impl Expr {
         }
     }
 
-    fn names(&self, into: &mut SmallVec<[&'static str; 4]>) {
+    /// Adds the fields that the filter looks at.
+    pub(crate) fn names(&self, into: &mut Names) {
         match self {
             Self::Eq(name, _) | Self::Compare(name, ..) | Self::Prefix(name, _) => {
                 if !into.contains(name) {
@@ -216,14 +248,27 @@ impl Expr {
     }
 }
 
+/// No row matches but those in which this field has one of these values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) field: &'static str,
+    /// Sorted.
+    pub(crate) values: Vec<Value>,
+}
+
+/// Names of fields.
+pub(crate) type Names = SmallVec<[&'static str; 4]>;
+
 /// The values of a few fields of one row, read from its JSON without decoding the rest.
-struct FieldValues {
+#[derive(Debug)]
+pub(crate) struct FieldValues {
     values: SmallVec<[(&'static str, Value); 4]>,
 }
 
 impl FieldValues {
-    fn read(body: &[u8], names: SmallVec<[&'static str; 4]>) -> Option<Self> {
-        struct Fields(SmallVec<[&'static str; 4]>);
+    /// None if the body is no JSON object.
+    pub(crate) fn read(body: &[u8], names: Names) -> Option<Self> {
+        struct Fields(Names);
 
         impl<'de> Visitor<'de> for Fields {
             type Value = FieldValues;
@@ -247,7 +292,8 @@ impl FieldValues {
         serde_json::Deserializer::from_slice(body).deserialize_map(Fields(names)).ok()
     }
 
-    fn get(&self, name: &str) -> &Value {
+    /// A field that was asked for; null if the row does not have it.
+    pub(crate) fn get(&self, name: &str) -> &Value {
         self.values.iter().find(|(field, _)| *field == name).map_or(&Value::Null, |(_, value)| value)
     }
 }

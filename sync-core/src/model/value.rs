@@ -8,7 +8,9 @@ use serde::Serialize;
 ///
 /// It is made from the field's JSON, so that it means the same in Rust, in a store's SQL and in a client. Numbers are
 /// equal by value: `1` and `1.0` are one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// The order of `Ord` is that of its variants: it means nothing but to sort by. What is less than what is said by filters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Value {
     /// `null`, or a field that is left out.

@@ -1,6 +1,7 @@
 //! The wire protocol: what messages are, and how they are read and written. No I/O, no state.
 
 mod depth;
+pub(crate) mod filter;
 pub(crate) mod reference;
 pub(crate) mod request;
 pub(crate) mod response;

@@ -1,6 +1,6 @@
 //! What clients send, read strictly: every message names its method, and every field of it must belong to that method.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
@@ -24,6 +24,9 @@ const MAX_TOKEN: usize = 16 * 1024;
 
 /// The longest `schema`, in bytes.
 const MAX_SCHEMA: usize = 48 * 1024;
+
+/// The longest `where`, in bytes: it is kept as long as the subscription.
+const MAX_FILTER: usize = 16 * 1024;
 
 /// The longest text key that a client may use, in bytes.
 const MAX_KEY: usize = 256;
@@ -54,14 +57,16 @@ pub(crate) enum Request {
     Hello(Hello),
     Subscribe(Query),
     Unsubscribe(RequestId),
-    Read { model: Box<str>, target: Option<Target> },
+    Read { model: Box<str>, target: Target },
     Mutate(Mutation),
     Ack,
 }
 
-/// The row that a `read` asks for.
+/// What a `read` asks for.
 #[derive(Debug)]
 pub(crate) enum Target {
+    /// All rows, or those of a filter.
+    All(Option<Arc<str>>),
     Key(Key),
     /// The one that the client created under this cid.
     Created(Box<str>),
@@ -80,6 +85,8 @@ pub(crate) struct Hello {
 pub(crate) struct Query {
     pub(crate) id: RequestId,
     pub(crate) model: Box<str>,
+    /// Its filter, as it was sent: which one it is depends on the model.
+    pub(crate) filter: Option<Arc<str>>,
     pub(crate) since: Option<Box<str>>,
     /// What the client has had since then.
     pub(crate) since_seq: Option<Seq>,
@@ -133,9 +140,9 @@ impl Method {
 /// The fields of every method but the mutations'.
 const FIELDS: [(&str, &[&str]); 5] = [
     ("hello", &["client", "token", "schema"]),
-    ("subscribe", &["id", "modelname", "since", "since_seq"]),
+    ("subscribe", &["id", "modelname", "where", "since", "since_seq"]),
     ("unsubscribe", &["id"]),
-    ("read", &["id", "modelname", "model"]),
+    ("read", &["id", "modelname", "model", "where"]),
     ("ack", &[]),
 ];
 
@@ -315,6 +322,14 @@ impl<'a> Fields<'a> {
         Ok(Self::required(method, "modelname", self.text("modelname")?)?.into())
     }
 
+    fn filter(&self) -> Result<Option<Arc<str>>> {
+        let Some(raw) = self.0.get("where") else { return Ok(None) };
+        if raw.get().len() > MAX_FILTER {
+            return Err(bad(format!("`where` must be of at most {MAX_FILTER} bytes")));
+        }
+        Ok(Some(raw.get().into()))
+    }
+
     fn other(&self, method: &'static str, ack: Option<MutationId>) -> Result<Request> {
         match method {
             "hello" => {
@@ -329,6 +344,7 @@ impl<'a> Fields<'a> {
             "subscribe" => Ok(Request::Subscribe(Query {
                 id: Self::required(method, "id", self.id()?)?,
                 model: self.modelname(method)?,
+                filter: self.filter()?,
                 since: self.text("since")?.map(Into::into),
                 since_seq: self.integer("since_seq")?,
             })),
@@ -336,18 +352,22 @@ impl<'a> Fields<'a> {
             "read" => {
                 self.id()?;
                 let model = self.modelname(method)?;
+                let filter = self.filter()?;
                 let target = match self.0.get("model") {
-                    None => None,
+                    None => Target::All(filter),
+                    Some(_) if filter.is_some() => {
+                        return Err(bad("a `read` has a `model` or a `where`".into()));
+                    }
                     Some(raw) => {
                         let Ok(row) = serde_json::from_str::<Object<'_>>(raw.get()) else {
                             return Err(bad("`model` must be an object with the row's `id`".into()));
                         };
                         safe_integer::check(raw.get().as_bytes())?;
                         match row.fields.as_slice() {
-                            [(_, id)] => Some(match reference::of(id)? {
+                            [(_, id)] => match reference::of(id)? {
                                 Some(cid) => Target::Created(cid.into()),
                                 None => Target::Key(key(id)?),
-                            }),
+                            },
                             _ => return Err(bad("`model` must have the row's id and nothing else".into())),
                         }
                     }
@@ -447,7 +467,7 @@ fn row_fields(row: &str) -> Result<Object<'_>> {
     })
 }
 
-fn bad(message: String) -> Error {
+pub(super) fn bad(message: String) -> Error {
     Error::new(ErrorCode::BadRequest, message)
 }
 
@@ -455,7 +475,7 @@ fn not_json(error: &serde_json::Error) -> Error {
     bad(format!("not a message: {}", plain(error)))
 }
 
-fn plain(error: &serde_json::Error) -> String {
+pub(super) fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     shortened(&text).replacen("invalid type: ", "it is a ", 1)
 }

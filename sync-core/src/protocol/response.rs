@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The features of this server that a client may rely on.
-const FEATURES: [&str; 4] = ["patch", "if_seq", "resume", "cid"];
+const FEATURES: [&str; 5] = ["patch", "if_seq", "resume", "cid", "where"];
 
 /// A JSON object under construction.
 struct Object {

@@ -1,0 +1,100 @@
+//! What a change costs that concerns one client, by how many others are subscribed to lists of their own: on a release server with SQLite.
+//!
+//! `cargo bench -p sync-tests --bench routing`. The figures are reported; what is asserted is their ratio in this one run.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use sync_tests::{Client, ServerProcess};
+use uuid::Uuid;
+
+/// A connection may have 128.
+const SUBSCRIPTIONS: usize = 100;
+const WRITERS: usize = 32;
+const WRITES: usize = 24_000;
+const FEW: usize = 1_000;
+const MANY: usize = 10_000;
+/// Ten times the subscriptions make a write at most so many times as dear.
+const RATIO: f64 = 1.3;
+
+#[tokio::main]
+async fn main() {
+    let mut ratios = Vec::new();
+    for round in 1..=3 {
+        let mut costs = Vec::new();
+        for lists in [FEW, MANY] {
+            let cost = cost(lists).await;
+            println!(
+                "round {round}: {lists:6} lists with a subscriber each: {cost:5.1} µs of server CPU a write"
+            );
+            costs.push(cost);
+        }
+        ratios.push(costs[1] / costs[0]);
+    }
+    // The least disturbed of the rounds.
+    let ratio = ratios.into_iter().fold(f64::INFINITY, f64::min);
+    println!("10 times the subscribers: {ratio:.2} times the cost (at most {RATIO})");
+    assert!(ratio <= RATIO);
+}
+
+/// Server CPU of a create in one of so many lists, in microseconds.
+async fn cost(lists: usize) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_sync-test-server");
+    let database = folder.path().join("routing.db");
+    let server = ServerProcess::start(program, "127.0.0.1:0".parse().unwrap(), &database);
+    let mut readers = Vec::new();
+    for first in (0..lists).step_by(SUBSCRIPTIONS) {
+        let client = subscribed(server.address, first..first + SUBSCRIPTIONS).await;
+        readers.push(tokio::spawn(read(client)));
+    }
+    write(server.address, lists, WRITES / 8).await; // warm
+    let before = server.cpu_micros();
+    write(server.address, lists, WRITES).await;
+    let cpu = server.cpu_micros() - before;
+    for reader in &readers {
+        reader.abort();
+    }
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let writes = WRITES as f64;
+    cpu / writes
+}
+
+async fn subscribed(address: SocketAddr, lists: std::ops::Range<usize>) -> Client {
+    let mut client = Client::connect(address).await;
+    for list in lists.clone() {
+        let request = json!({"method": "subscribe", "id": list, "modelname": "Task", "where": {"list": list.to_string()}});
+        client.send(&request).await;
+    }
+    for _ in lists {
+        while client.receive().await["method"] != "live" {}
+    }
+    client
+}
+
+async fn read(mut client: Client) {
+    loop {
+        client.receive().await;
+        client.frames.clear();
+    }
+}
+
+/// Creates rows, spread over the lists, by several writers at once.
+async fn write(address: SocketAddr, lists: usize, writes: usize) {
+    let writer = |writer: usize| async move {
+        let (mut client, _) = Client::hello(address, Uuid::new_v4(), None).await;
+        for id in 1..=writes / WRITERS {
+            let list = ((id * WRITERS + writer) * 7_919 % lists).to_string();
+            let model = json!({"list": list, "priority": 1});
+            let request =
+                json!({"method": "create", "id": id, "modelname": "Task", "model": model, "ack": id - 1});
+            let answer = client.ask(&request).await;
+            assert_eq!(answer["method"], "confirm", "{answer}");
+            client.frames.clear();
+        }
+    };
+    let writers: Vec<_> = (0..WRITERS).map(|index| tokio::spawn(writer(index))).collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
