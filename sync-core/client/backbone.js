@@ -533,7 +533,8 @@
         return sync(method, collection, options);
       },
 
-      constructor(/** @type {any[]} */ ...given) {
+      // No method: it is called with `new`, by `class extends` too.
+      constructor: function (/** @type {any[]} */ ...given) {
         Collection.apply(this, given);
         tableOf(this).collections.add(this);
       },

@@ -479,6 +479,23 @@ test("the name can stand on the collection alone, or on the model alone", async 
   assert.deepEqual([ofCollection.pluck("title"), ofModel.pluck("title")], [["milk"], ["milk"]]);
 });
 
+test("classes, and the base classes themselves", async () => {
+  const { syncedModel, syncedCollection, other, open } = stage();
+  class Todo extends syncedModel {
+    static modelname = "Todo";
+  }
+  class Todos extends syncedCollection {
+    static modelname = "Todo";
+    preinitialize() {
+      this.model = Todo;
+    }
+  }
+  const [todos, bare] = [new Todos(), new syncedCollection([], { model: Todo })];
+  await open();
+  other.create("milk");
+  for (const collection of [todos, bare]) assert.deepEqual(collection.map((model) => [model instanceof Todo, model.get("title")]), [[true, "milk"]]);
+});
+
 test("one model has one idAttribute", () => {
   const { syncedModel } = stage();
   new (syncedModel.extend({}, { modelname: "Todo" }))();
