@@ -392,7 +392,8 @@
         } else {
           key = tie.key ?? table.keyOf(model.id);
           if (method === "delete") {
-            if (!wait) table.unfollow(model);
+            if (wait) table.follow(key, model);
+            else table.unfollow(model);
             answer = rows.delete(key, { wait });
           } else {
             const row = tie.row ?? rows.peek(key);

@@ -368,6 +368,16 @@ test("destroy with wait of what is not there: the error, and then it is gone", a
   assert.deepEqual(log.map((line) => line.split(" ")[1]), ["request", "error", "remove", "update", "destroy"]);
 });
 
+test("destroyed by another while a destroy with wait is under way: the error, and then it is gone", async () => {
+  const { todos, other, take, answer, log } = await scene({ rows: ["milk"] });
+  todos.at(0).destroy({ wait: true });
+  await settled();
+  other.delete(1);
+  take().forEach(answer);
+  await settled();
+  assert.deepEqual(log.map((line) => line.split(" ")[1]), ["request", "error", "remove", "update", "destroy"]);
+});
+
 // What the server refuses.
 
 test("a refused creation: the error, with the model as it was saved; then it leaves no trace, and can be saved again", async () => {
