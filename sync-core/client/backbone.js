@@ -164,10 +164,9 @@
 
       /** @param {any} model */
       unfollow(model) {
-        const tie = tieOf(model);
-        const models = this.#followed.get(tie.key);
-        if (models?.delete(model) && models.size === 0) this.#followed.delete(tie.key);
-        tie.key = undefined;
+        const { key } = tieOf(model);
+        const models = this.#followed.get(key);
+        if (models?.delete(model) && models.size === 0) this.#followed.delete(key);
       }
 
       /** The model of a row. @param {any} collection @param {any} id or what stands for it */
@@ -181,7 +180,7 @@
       /** The callbacks of a write were called: now the model hears what it did not know. @param {any} model */
       told(model) {
         const { key, isCreating } = tieOf(model);
-        if (key === undefined || this.#isUntold(model)) return;
+        if (!this.#followed.get(key)?.has(model) || this.#isUntold(model)) return;
         const after = this.model?.peek(key);
         const isLate = this.#late.delete(key);
         if (after) this.#show([{ key, before: isLate ? undefined : after, after }], isLate);
@@ -227,7 +226,7 @@
       #gone(model) {
         const tie = tieOf(model);
         this.unfollow(model);
-        tie.row = undefined;
+        tie.key = tie.row = undefined;
         if (tie.isCreating) {
           // It never was: it is as it was before it was saved.
           tie.isCreating = false;

@@ -273,6 +273,25 @@ test("written without a line: edited, destroyed, in order, and once", async () =
   assert.deepEqual(requests.filter(({ id }) => typeof id === "number").map(({ method }) => method), ["create", "patch", "create", "delete", "create", "patch"]);
 });
 
+test("destroyed or left before it has an id, it still is that row: what is written to it then does not go astray", async () => {
+  const { todos, server, quiet, requests } = await scene();
+  const milk = todos.create({ title: "milk" });
+  milk.leave();
+  milk.save({ title: "oat milk" });
+  const tea = todos.create({ title: "tea" });
+  const errors = [];
+  const error = (_model, { code }) => errors.push(code);
+  tea.destroy();
+  tea.destroy({ error });
+  tea.save({ title: "green tea" }, { error });
+  await quiet();
+  assert.deepEqual([...server.rows.values()], [{ id: 1, title: "oat milk", completed: false }]);
+  assert.deepEqual(errors, ["not_found", "not_found"]);
+  const named = requests.filter(({ method }) => method === "patch" || method === "delete");
+  assert.ok(named.every(({ model }) => model.id.$cid), JSON.stringify(named));
+  assert.deepEqual(todos.pluck("title"), ["oat milk"]);
+});
+
 test("the id comes once, and says so once", async () => {
   const { todos, quiet, log } = await scene();
   const model = todos.create({ title: "milk" });
