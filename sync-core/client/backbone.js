@@ -88,6 +88,8 @@
       row;
       /** It was created here, and has no place among the confirmed rows yet. */
       isCreating = false;
+      /** It was not created: once the callbacks were called, it is as it was before. */
+      isRefused = false;
       /** Its writes whose callbacks were not called yet. */
       open = 0;
     }
@@ -179,12 +181,13 @@
 
       /** The callbacks of a write were called: now the model hears what it did not know. @param {any} model */
       told(model) {
-        const { key, isCreating } = tieOf(model);
+        const { key, isRefused } = tieOf(model);
+        if (isRefused) return this.#gone(model);
         if (!this.#followed.get(key)?.has(model) || this.#isUntold(model)) return;
         const after = this.model?.peek(key);
         const isLate = this.#late.delete(key);
         if (after) this.#show([{ key, before: isLate ? undefined : after, after }], isLate);
-        else if (isCreating || (this.query?.status !== "loading" && !this.query?.error)) this.#gone(model);
+        else if (this.query?.status !== "loading" && !this.query?.error) this.#gone(model);
       }
 
       /**
@@ -227,9 +230,9 @@
         const tie = tieOf(model);
         this.unfollow(model);
         tie.key = tie.row = undefined;
-        if (tie.isCreating) {
-          // It never was: it is as it was before it was saved.
-          tie.isCreating = false;
+        if (tie.isCreating || tie.isRefused) {
+          // It never was, and can be saved again.
+          tie.isCreating = tie.isRefused = false;
           for (const collection of new Set([...this.collections, model.collection])) collection?.remove(model, { remote: true });
         } else {
           model.stopListening();
@@ -377,8 +380,8 @@
       const present = { ...model.attributes };
       // A second save before the first is confirmed changes the same row.
       const isFirst = method === "create" && !tie.isCreating;
-      if (isFirst) tie.isCreating = true;
-      return handed((rows) => {
+      if (isFirst) Object.assign(tie, { isCreating: true, isRefused: false });
+      const answered = handed((rows) => {
         /** @type {Promise<any>} */
         let answer;
         /** @type {any} */
@@ -386,8 +389,8 @@
         if (isFirst) {
           const creation = rows.create(attributes, { wait });
           table.follow((key = rows.key(creation.row)), model);
-          if (!wait) tie.row = creation.row;
-          answer = creation.then((row) => ((tie.isCreating = false), row));
+          tie.row = wait ? undefined : creation.row;
+          answer = creation;
         } else {
           key = tie.key ?? table.keyOf(model.id);
           if (method === "delete") {
@@ -409,6 +412,15 @@
           return { ...(rows.peek(key) ?? row) };
         });
       }, table);
+      if (!isFirst) return answered;
+      // Known before the callbacks are called: in them it may be saved again.
+      return answered.then(
+        (row) => ((tie.isCreating = false), row),
+        (error) => {
+          Object.assign(tie, { isCreating: false, isRefused: true });
+          throw error;
+        },
+      );
     }
 
     /**

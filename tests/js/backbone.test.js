@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { synced } from "../../sync-core/client/backbone.mjs";
 import { Backbone, record, stage } from "./backbone.js";
 import { settled } from "./support.js";
 
@@ -417,6 +418,33 @@ test("a refused creation: the error, with the model as it was saved; then it lea
   assert.equal(model.id, 1);
   assert.equal(server.rows.size, 1);
   assert.deepEqual([todos.pluck("id"), second.pluck("id")], [[1], [1]]);
+});
+
+test("a refused creation that is saved again by its own error callback", async () => {
+  for (const wait of [false, true]) {
+    const { todos, Todos, quiet, server } = await scene();
+    const second = new Todos();
+    const seen = [];
+    const success = () => seen.push("success");
+    const model = todos.create({ title: "" }, { wait, error: (model) => model.save({ title: "milk" }, { success }) });
+    await quiet();
+    assert.deepEqual(seen, ["success"]);
+    assert.deepEqual([...server.rows.keys()], [1]);
+    assert.deepEqual([todos.pluck("id"), second.pluck("id"), model.id], [[1], [1], 1]);
+    if (!wait) assert.equal(todos.at(0), model);
+  }
+});
+
+test("a client that cannot be loaded: the error, and then a new model leaves its collection", async (context) => {
+  const printed = context.mock.method(console, "error", () => {});
+  const { syncedModel, syncedCollection } = synced(Backbone, /** @type {any} */ (Promise.reject(new Error("offline"))));
+  const todos = new (syncedCollection.extend({ model: syncedModel.extend({}, { modelname: "Todo" }) }))();
+  const log = record({ todos });
+  todos.create({ title: "milk" });
+  todos.fetch();
+  await settled();
+  assert.deepEqual(log.map((line) => line.split(" ")[1]), ["add", "update", "request", "request", "error", "error", "remove", "update"]);
+  assert.equal(printed.mock.callCount(), 1);
 });
 
 test("a refused change: the error, with what was tried; then the model is as the row is, with what others did", async () => {
