@@ -197,7 +197,11 @@
        */
       #isUntold(model) {
         const { key, open } = tieOf(model);
-        return open > 0 && open > (this.model?.pending({ [this.idAttribute]: key }) ?? 0);
+        if (open === 0) return false;
+        // Of which of the row's models what is pending is cannot be seen.
+        const models = new Set(this.#followed.get(key)).add(model);
+        const all = [...models].reduce((sum, other) => sum + tieOf(other).open, 0);
+        return all > (this.model?.pending({ [this.idAttribute]: key }) ?? 0);
       }
 
       /**

@@ -463,6 +463,23 @@ test("a refused change: the error, with what was tried; then the model is as the
   ]);
 });
 
+test("a refused change while another model of the row is being saved: the error still comes first", async () => {
+  const { todos, Todos, quiet, take, answer } = await scene({ rows: ["milk"] });
+  const second = new Todos();
+  second.fetch();
+  await quiet();
+  const seen = [];
+  todos.at(0).save({ title: "" }, { error: (model) => seen.push(model.get("title")) });
+  second.at(0).save({ completed: true });
+  await settled();
+  for (const message of take()) {
+    answer(message);
+    await settled();
+  }
+  assert.deepEqual(seen, [""]);
+  for (const { attributes } of [todos.at(0), second.at(0)]) assert.deepEqual(attributes, { id: 1, title: "milk", completed: true });
+});
+
 test("a refused destroy brings the row back", async () => {
   const { todos, quiet, server, other } = await scene({ rows: ["milk"] });
   const rows = new Map(server.rows);
