@@ -131,16 +131,17 @@
       }
 
       /**
-       * The rows, as soon as there are any.
-       * @returns {Promise<any[]>}
+       * Settles as soon as there are rows.
+       * @returns {Promise<void>}
        */
-      rows() {
+      loaded() {
         return new Promise((resolve, reject) => {
           const look = () => {
-            const { rows = [], status = "loading", error } = this.query ?? {};
-            if (error) reject(error);
+            const { status = "loading", error } = this.query ?? {};
+            const failed = error ?? (status === "loading" ? database?.reason : undefined);
+            if (failed) reject(failed);
             else if (status === "loading") this.#waiting.push(look);
-            else resolve([...rows]);
+            else resolve();
           };
           connected(look, reject);
         });
@@ -226,7 +227,7 @@
           for (const model of models) if (!this.#isUntold(model)) this.#gone(model);
         }
         this.#show(changes.filter(({ after }) => after), isNews);
-        if (!this.#isLoading || query.error) for (const look of this.#waiting.splice(0)) look();
+        if (!this.#isLoading || query.error || database?.reason) for (const look of this.#waiting.splice(0)) look();
       }
 
       /** The row of a model is there no more. @param {any} model */
@@ -322,7 +323,7 @@
       const isCollection = "models" in subject;
       const isWrite = !isCollection && method !== "read";
       if (isWrite) tieOf(subject).open += 1;
-      const asked = isCollection ? table.rows() : isWrite ? write(table, method, subject, options) : read(table, subject);
+      const asked = isCollection ? table.loaded() : isWrite ? write(table, method, subject, options) : read(table, subject);
       const told = () => {
         if (!isWrite) return;
         tieOf(subject).open -= 1;
@@ -330,6 +331,8 @@
       };
       const promise = asked.then(
         (answer) => {
+          // As they are now: what was created since it was asked is not to be removed.
+          if (isCollection) answer = [...(table.query?.rows ?? [])];
           if (!isCollection && method !== "delete") tieOf(subject).row = answer;
           guarded(() => options.success?.(answer));
           if (isCollection) for (const row of answer) tieRow(subject.get(row[table.idAttribute]), row);

@@ -338,6 +338,29 @@ test("a fetch while a creation is not confirmed keeps the model", async () => {
   assert.equal(todos.length, 2);
 });
 
+test("what is created and destroyed while a fetch is under way", async () => {
+  const { todos, quiet, log } = await scene({ rows: ["milk", "soap"] });
+  todos.fetch();
+  const tea = todos.create({ title: "tea" });
+  todos.at(0).destroy();
+  await quiet();
+  assert.deepEqual(todos.pluck("title"), ["soap", "tea"]);
+  assert.equal(todos.at(1), tea);
+  assert.deepEqual(log.filter((line) => / (add|remove) /.test(line)).map((line) => line.split(" ")[1]), ["add", "remove"]);
+});
+
+test("a fetch that waits for its rows when the connection is closed ends, and one after it", async () => {
+  const { todos, db } = await scene({ isOpen: false });
+  const seen = [];
+  const error = (_todos, { code }) => seen.push(code);
+  todos.fetch({ error });
+  await settled();
+  db.close();
+  todos.fetch({ error });
+  await settled();
+  assert.deepEqual(seen, ["closed", "closed"]);
+});
+
 test("with wait nothing is shown before the confirm, in no collection, and then it is there once", async () => {
   const { todos, Todos, quiet, log } = await scene();
   const second = new Todos();
