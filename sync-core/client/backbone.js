@@ -284,7 +284,7 @@
         for (const other of this.#followed.get(key) ?? []) {
           if (this.#isUntold(other)) return this.#late.add(key), [];
         }
-        const fresh = collection._prepareModel({ ...after }, { parse: true, remote: true });
+        const fresh = collection._prepareModel(copy(after), { parse: true, remote: true });
         if (!fresh) return [];
         seen.add(fresh);
         tieOf(fresh).row = after;
@@ -305,7 +305,7 @@
         if (tie.row) tie.row = after;
         if (!this.isUnnamed(after?.[this.idAttribute])) tie.isCreating = false;
         const options = { remote: true };
-        const [was, is] = [known ? model.parse({ ...known }, options) : {}, model.parse({ ...after }, options)];
+        const [was, is] = [known ? model.parse(copy(known), options) : {}, model.parse(copy(after), options)];
         const gone = Object.keys(was).map((name) => [name, undefined]);
         return differing(was, { ...Object.fromEntries(gone), ...is });
       }
@@ -332,12 +332,13 @@
       const promise = asked.then(
         (answer) => {
           // As they are now: what was created since it was asked is not to be removed.
-          if (isCollection) answer = [...(table.query?.rows ?? [])];
-          if (!isCollection && method !== "delete") tieOf(subject).row = answer;
-          guarded(() => options.success?.(answer));
-          if (isCollection) for (const row of answer) tieRow(subject.get(row[table.idAttribute]), row);
+          const row = isCollection ? [...(table.query?.rows ?? [])] : answer;
+          if (!isCollection && method !== "delete") tieOf(subject).row = row;
+          const response = copy(row);
+          guarded(() => options.success?.(response));
+          if (isCollection) tieAll(table, subject, row);
           told();
-          return answer;
+          return response;
         },
         (error) => {
           guarded(() => options.error?.(error));
@@ -352,9 +353,13 @@
       return promise;
     }
 
-    /** @param {any} model @param {any} row */
-    function tieRow(model, row) {
-      if (model) tieOf(model).row = row;
+    /** @param {Table} table @param {any} collection @param {readonly any[]} rows */
+    function tieAll({ idAttribute }, collection, rows) {
+      const byId = new Map(rows.map((row) => [row[idAttribute], row]));
+      for (const model of collection.models) {
+        const tie = tieOf(model);
+        tie.row = byId.get(model.id ?? tie.key) ?? tie.row;
+      }
     }
 
     /**
@@ -409,14 +414,14 @@
             const changed = method === "patch" ? attributes : row && { ...unset(model, tie.row, present), ...differing(row, attributes) };
             for (const name of Object.keys(changed ?? {})) changed[name] ??= null;
             answer = changed ? rows.patch({ ...changed, [idAttribute]: key }, { wait }) : rows.update({ ...attributes, [idAttribute]: key }, { wait });
-            if (!wait && tie.row) tie.row = { ...tie.row, ...changed, [idAttribute]: tie.row[idAttribute] };
+            if (!wait && tie.row) tie.row = { ...tie.row, ...copy(changed), [idAttribute]: tie.row[idAttribute] };
             table.follow(key, model);
           }
         }
         return answer.then((row) => {
           if (method === "delete") return table.unfollow(model), row;
           // What is pending on top of it is part of what is shown: nothing jumps back.
-          return { ...(rows.peek(key) ?? row) };
+          return rows.peek(key) ?? row;
         });
       }, table);
       if (!isFirst) return answered;
@@ -454,7 +459,7 @@
      * @param {any} attributes
      */
     function unset(model, row, attributes) {
-      const names = Object.keys(row ? model.parse({ ...row }, {}) : {});
+      const names = Object.keys(row ? model.parse(copy(row), {}) : {});
       return Object.fromEntries(names.filter((name) => name in row && row[name] !== null && attributes[name] === undefined).map((name) => [name, null]));
     }
 
@@ -471,6 +476,16 @@
     /** @param {any} attributes @param {string} name */
     function without(attributes, name) {
       return Object.fromEntries(Object.entries(attributes).filter(([other]) => other !== name));
+    }
+
+    /**
+     * Rows are shared, and what an application has of one it may change in place.
+     * @template T
+     * @param {T} json
+     * @returns {T}
+     */
+    function copy(json) {
+      return json === undefined ? json : JSON.parse(JSON.stringify(json));
     }
 
     /** A callback's mistake is reported as any other. @param {() => void} run */

@@ -196,6 +196,32 @@ test("rows that are parsed and named by another attribute", async () => {
   assert.deepEqual(notes.get("a").attributes, { key: "a", words: ["done"] });
 });
 
+test("what is changed in place, by a parse or in an attribute, is the model's own", async () => {
+  const parse = (row) => {
+    row.shout = row.title.toUpperCase();
+    return row;
+  };
+  const { todos, Todos, other, requests, quiet } = await scene({ model: { parse } });
+  other.create("milk", { tags: ["a"] });
+  const second = new Todos();
+  const success = () => {};
+  second.fetch({ success });
+  todos.fetch();
+  await quiet();
+  assert.deepEqual([todos.at(0).get("shout"), second.at(0).get("shout")], ["MILK", "MILK"]);
+  for (const tag of ["b", "c"]) {
+    todos.at(0).get("tags").push(tag);
+    todos.at(0).save();
+    await settled();
+    assert.deepEqual(second.at(0).get("tags").at(-1), tag);
+    second.at(0).get("tags").reverse();
+    assert.equal(todos.at(0).get("tags").at(-1), tag);
+    second.at(0).get("tags").reverse();
+    await quiet();
+    assert.equal(requests.at(-1).model.tags.at(-1), tag);
+  }
+});
+
 test("a field that goes goes from the model; one that is unset here is null there", async () => {
   const { todos, other, requests, quiet } = await scene();
   other.create("milk", { due: "today", note: "two" });
