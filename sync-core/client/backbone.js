@@ -97,6 +97,13 @@
     /** @type {WeakMap<any, Tie>} */
     const ties = new WeakMap();
 
+    /**
+     * What `Collection.set` is given for models that are there: each is filled in when its turn comes, as listeners of those before it may have
+     * written, or removed it.
+     * @type {WeakMap<object, () => any>}
+     */
+    const turns = new WeakMap();
+
     /** @param {any} model */
     function tieOf(model) {
       let tie = ties.get(model);
@@ -222,7 +229,7 @@
           // Where the rows cannot be read their absence says nothing.
           if (after || !before || query.error) continue;
           const models = new Set(this.#followed.get(key));
-          for (const collection of this.collections) models.add(collection.get(before[this.idAttribute]));
+          for (const collection of this.collections) models.add(this.#modelIn(collection, before[this.idAttribute]));
           models.delete(undefined);
           for (const model of models) if (!this.#isUntold(model)) this.#gone(model);
         }
@@ -258,7 +265,7 @@
         }
         for (const change of changes) {
           for (const model of [...(this.#followed.get(change.key) ?? [])]) {
-            const changed = !seen.has(model) && this.#changed(model, change, isNews);
+            const changed = !seen.has(model) && this.#catchUp(model, change, isNews);
             if (changed) model.set(changed, { remote: true });
           }
         }
@@ -273,12 +280,19 @@
        */
       #step(collection, { key, before, after }, isNews, seen) {
         const id = after?.[this.idAttribute];
-        const model = collection.get(id) ?? this.find(collection, key);
+        const model = this.#modelIn(collection, id);
         if (model) {
           if (seen.has(model)) return [];
           seen.add(model);
-          const changed = this.#changed(model, { key, before, after }, isNews);
-          return changed ? [{ ...changed, [this.idAttribute]: id }] : [];
+          const change = { key, before, after };
+          if (!this.#changed(model, change, isNews)) return this.#catchUp(model, change, isNews), [];
+          const attributes = {};
+          turns.set(attributes, () => {
+            const changed = this.#modelIn(collection, id) === model && this.#catchUp(model, change, isNews);
+            if (changed) Object.assign(attributes, changed, { [this.idAttribute]: id });
+            return model;
+          });
+          return [attributes];
         }
         if (before || !(isNews || this.isUnnamed(key))) return [];
         for (const other of this.#followed.get(key) ?? []) {
@@ -291,6 +305,30 @@
         return [fresh];
       }
 
+      /** @param {any} collection @param {any} id or what stands for it */
+      #modelIn(collection, id) {
+        if (collection.modelId === Collection.prototype.modelId) return collection.get(id);
+        // What it calls them by is not what rows are called by.
+        return this.find(collection, id) ?? collection.models.find((/** @type {any} */ model) => model.id === id);
+      }
+
+      /**
+       * What a model has to set to be what its row is now.
+       * @param {any} model
+       * @param {Change} change
+       * @param {boolean} isNews
+       * @returns {object | false}
+       */
+      #catchUp(model, { key, before }, isNews) {
+        const tie = tieOf(model);
+        const after = this.model?.peek(key);
+        if (!after || this.#isUntold(model)) return false;
+        const changed = this.#changed(model, { key, before, after }, isNews);
+        if (tie.row) tie.row = after;
+        if (!this.isUnnamed(after[this.idAttribute])) tie.isCreating = false;
+        return changed;
+      }
+
       /**
        * What has changed of a row, as a model has it: what was set in the model meanwhile and not saved stays.
        * @param {any} model
@@ -299,11 +337,8 @@
        * @returns {object | false}
        */
       #changed(model, { before, after }, isNews) {
-        const tie = tieOf(model);
-        const known = tie.row ?? before;
+        const known = tieOf(model).row ?? before;
         if (this.#isUntold(model) || (!known && !isNews)) return false;
-        if (tie.row) tie.row = after;
-        if (!this.isUnnamed(after?.[this.idAttribute])) tie.isCreating = false;
         const options = { remote: true };
         const [was, is] = [known ? model.parse(copy(known), options) : {}, model.parse(copy(after), options)];
         const gone = Object.keys(was).map((name) => [name, undefined]);
@@ -580,6 +615,8 @@
       },
 
       get(/** @type {any} */ given) {
+        const turn = turns.get(given);
+        if (turn) return turn();
         const found = Collection.prototype.get.call(this, given);
         if (found || given === null || given === undefined) return found;
         const table = tableOf(this);

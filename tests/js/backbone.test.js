@@ -270,6 +270,40 @@ test("a listener that writes, or throws, in the middle of others' changes", asyn
   assert.equal(todos.get(2).get("title"), "green tea");
 });
 
+test("a listener that writes, or removes, what is changed by others at the same time", async () => {
+  for (const [write, expected, events] of [
+    [(model) => model.save({ title: "mine" }), [1, "milk!", 2, "mine"], ["change:title"]],
+    [(model) => model.set({ completed: true }), [1, "milk!", 2, "tea!"], ["change:completed", "change:title"]],
+    [(model) => model.destroy(), [1, "milk!"], ["remove", "destroy"]],
+    [(model) => model.collection.remove(model), [1, "milk!"], ["remove"]],
+    [(model) => model.collection.reset([]), [], []],
+  ]) {
+    const { todos, Todo, socket } = await scene({ rows: ["milk", "tea"] });
+    const [milk, tea] = todos.models;
+    const log = record({ tea });
+    milk.once("change", () => write(tea));
+    socket.receive(...[milk, tea].map(({ attributes }) => ({ method: "update", modelname: "Todo", model: { ...attributes, title: `${attributes.title}!` }, seq: 1 })));
+    await settled();
+    assert.deepEqual(todos.models.flatMap(({ id, attributes }) => [id, attributes.title]), expected);
+    assert.ok(todos.every((model) => model instanceof Todo && model.has("completed")));
+    const names = log.map((line) => line.split(" ")[1]);
+    assert.deepEqual(names.filter((name) => /:|remove|destroy/.test(name)), events);
+  }
+});
+
+test("a collection that names its models otherwise", async () => {
+  const { todos, other, taken, quiet } = await scene({ rows: ["milk"], collection: { modelId: ({ id }) => `todo-${id}` } });
+  other.change(1, { title: "oat milk" });
+  other.create("tea");
+  other.change(2, { title: "green tea" });
+  todos.create({ title: "soap" });
+  await quiet();
+  assert.deepEqual([todos.pluck("title"), todos.get("todo-2").id], [["oat milk", "green tea", "soap"], 2]);
+  taken();
+  for (const id of [1, 2, 3]) other.delete(id);
+  assert.deepEqual([todos.length, taken().filter((line) => line.startsWith("todos destroy")).length], [0, 3]);
+});
+
 test("`request` has the promise, also in the options, as Backbone's own has its request", async () => {
   const { todos } = await scene();
   const seen = [];
