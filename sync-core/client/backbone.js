@@ -245,10 +245,12 @@
         if (tie.isCreating || tie.isRefused) {
           // It never was, and can be saved again.
           tie.isCreating = tie.isRefused = false;
-          for (const collection of new Set([...this.collections, model.collection])) collection?.remove(model, { remote: true });
         } else {
           model.stopListening();
           model.trigger("destroy", model, model.collection, { remote: true });
+        }
+        for (const collection of new Set([...this.collections, model.collection])) {
+          if (collection?.get(model) === model) collection.remove(model, { remote: true });
         }
       }
 
@@ -534,12 +536,27 @@
       }
     }
 
+    /**
+     * A listener's mistake does not keep others' changes from the rest of the page.
+     * @param {any} Base
+     */
+    function trigger(Base) {
+      /** @this {any} @param {any[]} given */
+      return function (...given) {
+        if (given.at(-1)?.remote !== true) return Base.prototype.trigger.apply(this, given);
+        guarded(() => Base.prototype.trigger.apply(this, given));
+        return this;
+      };
+    }
+
     function notFound() {
       return Object.assign(new Error("there is no such row"), { name: "SyncError", code: "not_found", fields: new Map() });
     }
 
     const syncedModel = Model.extend(
       {
+        trigger: trigger(Model),
+
         sync(/** @type {any} */ method, /** @type {any} */ model, /** @type {any} */ options) {
           return sync(method, model, options);
         },
@@ -597,6 +614,8 @@
 
     const syncedCollection = Collection.extend({
       model: syncedModel,
+
+      trigger: trigger(Collection),
 
       sync(/** @type {any} */ method, /** @type {any} */ collection, /** @type {any} */ options) {
         return sync(method, collection, options);

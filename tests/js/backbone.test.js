@@ -270,6 +270,32 @@ test("a listener that writes, or throws, in the middle of others' changes", asyn
   assert.equal(todos.get(2).get("title"), "green tea");
 });
 
+test("a listener that throws keeps nothing from the others", async (context) => {
+  const { todos, Todos, socket } = await scene({ rows: ["milk", "tea", "soap"] });
+  const second = new Todos();
+  second.fetch();
+  await settled();
+  const report = context.mock.method(globalThis, "queueMicrotask", () => {});
+  const mistake = () => {
+    throw new Error("mine");
+  };
+  todos.at(0).on("change:title change destroy", mistake);
+  todos.on("add update", mistake);
+  let seq = 0;
+  const receive = (...changes) => socket.receive(...changes.map(([method, model]) => ({ method, modelname: "Todo", model, seq: (seq += 1) })));
+  receive(["update", { id: 1, title: "oat milk" }], ["update", { id: 2, title: "green tea" }], ["create", { id: 4, title: "a" }], ["create", { id: 5, title: "b" }], ["delete", { id: 3 }]);
+  for (const { models } of [todos, second]) assert.deepEqual(models.map(({ attributes }) => attributes.title), ["oat milk", "green tea", "a", "b"]);
+  let heard = 0;
+  todos.at(0).on("change:completed", () => (heard += 1));
+  receive(["update", { id: 1, title: "oat milk", completed: true }]);
+  assert.equal(heard, 1);
+  receive(["delete", { id: 1 }]);
+  for (const { models } of [todos, second]) assert.deepEqual(models.map(({ id }) => id), [2, 4, 5]);
+  const reports = report.mock.calls.map(({ arguments: [run] }) => run);
+  report.mock.restore();
+  assert.ok(reports.length >= 5);
+});
+
 test("a listener that writes, or removes, what is changed by others at the same time", async () => {
   for (const [write, expected, events] of [
     [(model) => model.save({ title: "mine" }), [1, "milk!", 2, "mine"], ["change:title"]],
