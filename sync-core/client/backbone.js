@@ -45,8 +45,9 @@
       if (connecting) return connecting;
       const given = connect(options);
       if (!("then" in given)) database = given;
-      connecting = Promise.resolve(given).then((ready) => (database = ready));
-      connecting.catch((error) => console.error("sync: the client cannot be loaded:", error));
+      connecting = Promise.resolve(given);
+      // The first that hears of it: what waits already goes before what comes then.
+      connecting.then((ready) => (database = ready)).catch((error) => console.error("sync: the client cannot be loaded:", error));
       return connecting;
     }
 
@@ -353,9 +354,9 @@
     /**
      * @param {"create" | "read" | "update" | "patch" | "delete"} method
      * @param {any} subject
-     * @param {any} options
+     * @param {any} [options]
      */
-    function sync(method, subject, options) {
+    function sync(method, subject, options = {}) {
       const table = tableOf(subject);
       const isCollection = "models" in subject;
       const isWrite = !isCollection && method !== "read";
@@ -580,10 +581,16 @@
           // New, and on its way all the same: it must be deleted after it was created.
           if (!this.isNew() || !tieOf(this).isCreating) return Model.prototype.destroy.call(this, options);
           this.isNew = () => false;
-          const promise = Model.prototype.destroy.call(this, options);
           const settled = () => delete this.isNew;
-          promise.then(settled, settled);
-          return promise;
+          try {
+            const promise = Model.prototype.destroy.call(this, options);
+            // An own `sync` may return anything.
+            Promise.resolve(promise).then(settled, settled);
+            return promise;
+          } catch (error) {
+            settled();
+            throw error;
+          }
         },
 
         /**
@@ -639,7 +646,8 @@
         const found = Collection.prototype.get.call(this, given);
         if (found || given === null || given === undefined) return found;
         const table = tableOf(this);
-        return table.find(this, typeof given === "object" ? (given.attributes ?? given)[table.idAttribute] : given);
+        const attributes = given instanceof Model ? given.attributes : given;
+        return table.find(this, typeof given === "object" ? attributes[table.idAttribute] : given);
       },
 
       /**

@@ -339,6 +339,36 @@ test("`request` has the promise, also in the options, as Backbone's own has its 
   assert.deepEqual(seen, ["function", true, "function", true]);
 });
 
+test("`sync` called directly, and overridden", async () => {
+  const sync = (...given) => void given[1].constructor.__super__.sync.apply(given[1], given);
+  const { todos, Todo, server, quiet } = await scene({ rows: ["milk"] });
+  const reading = todos.at(0).sync("read", todos.at(0));
+  await quiet();
+  assert.deepEqual(await reading, { id: 1, title: "milk", completed: false });
+  const Own = Todo.extend({ sync });
+  const tea = todos.create(new Own({ title: "tea" }));
+  assert.equal(tea.destroy(), undefined);
+  assert.equal(tea.isNew(), false);
+  await quiet();
+  assert.deepEqual([todos.pluck("title"), server.rows.size], [["milk"], 1]);
+});
+
+test("what is written while the client is being loaded goes before what is written then", async () => {
+  const { db, server, open } = stage();
+  let resolve;
+  const loading = new Promise((done) => (resolve = done));
+  const { syncedModel, syncedCollection } = synced(Backbone, /** @type {any} */ (loading));
+  const todos = new (syncedCollection.extend({ model: syncedModel.extend({}, { modelname: "Todo" }) }))();
+  todos.create({ title: "milk" });
+  resolve(db);
+  for (let turn = 0; turn < 4; turn += 1) {
+    await undefined;
+    todos.create({ title: `${turn}` });
+  }
+  await open();
+  assert.deepEqual([...server.rows.values()].map(({ title }) => title), ["milk", "0", "1", "2", "3"]);
+});
+
 // Before there is a confirm, or a line.
 
 test("written without a line: edited, destroyed, in order, and once", async () => {
