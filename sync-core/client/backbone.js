@@ -91,6 +91,8 @@
       isCreating = false;
       /** It was not created: once the callbacks were called, it is as it was before. */
       isRefused = false;
+      /** Its row was here. */
+      isGone = false;
       /** Its writes whose callbacks were not called yet. */
       open = 0;
     }
@@ -165,6 +167,16 @@
         return this.model !== undefined && this.model.id(id) === undefined;
       }
 
+      /** Whether a row that is not here is not there: where rows cannot be read, or are not here yet, their absence says nothing. */
+      get isWhole() {
+        return this.query?.status !== "loading" && !this.query?.error;
+      }
+
+      /** Whether there is no such row, and was none a moment ago. @param {any} id */
+      lacks(id) {
+        return this.isWhole && this.model?.peek(id) === undefined && this.model?.pending({ [this.idAttribute]: id }) === 0;
+      }
+
       /** @param {any} key @param {any} model */
       follow(key, model) {
         this.unfollow(model);
@@ -196,7 +208,7 @@
         const after = this.model?.peek(key);
         const isLate = this.#late.delete(key);
         if (after) this.#show([{ key, before: isLate ? undefined : after, after }], isLate);
-        else if (this.query?.status !== "loading" && !this.query?.error) this.#gone(model);
+        else if (this.isWhole) this.#gone(model);
       }
 
       /**
@@ -247,6 +259,7 @@
           // It never was, and can be saved again.
           tie.isCreating = tie.isRefused = false;
         } else {
+          tie.isGone = true;
           model.stopListening();
           model.trigger("destroy", model, model.collection, { remote: true });
         }
@@ -429,13 +442,15 @@
       const attributes = { ...(options.attrs ?? model.toJSON(options)) };
       const present = { ...model.attributes };
       // A second save before the first is confirmed changes the same row.
-      const isFirst = method === "create" && !tie.isCreating;
+      let isFirst = method === "create" && !tie.isCreating;
       if (isFirst) Object.assign(tie, { isCreating: true, isRefused: false });
       const answered = handed((rows) => {
         /** @type {Promise<any>} */
         let answer;
         /** @type {any} */
         let key;
+        // With an id of its own it is not new for Backbone.
+        if (method === "update" && !tie.row && !tie.isGone && table.lacks(model.id)) isFirst = tie.isCreating = true;
         if (isFirst) {
           const creation = rows.create(attributes, { wait });
           table.follow((key = rows.key(creation.row)), model);
@@ -462,12 +477,14 @@
           return rows.peek(key) ?? row;
         });
       }, table);
-      if (!isFirst) return answered;
       // Known before the callbacks are called: in them it may be saved again.
       return answered.then(
-        (row) => ((tie.isCreating = false), row),
+        (row) => {
+          if (isFirst) tie.isCreating = false;
+          return row;
+        },
         (error) => {
-          Object.assign(tie, { isCreating: false, isRefused: true });
+          if (isFirst) Object.assign(tie, { isCreating: false, isRefused: true });
           throw error;
         },
       );

@@ -12,13 +12,13 @@ export { Backbone };
 
 /** What a server of todos does: rows, and who is refused. */
 class Todos {
-  /** @type {Map<number, any>} */
+  /** @type {Map<number | string, any>} */
   rows = new Map();
   #last = 0;
 
   /** @param {string} title */
   add(title, fields = {}) {
-    const id = (this.#last += 1);
+    const id = fields.id ?? (this.#last += 1);
     this.rows.set(id, { id, title, completed: false, ...fields });
     return this.rows.get(id);
   }
@@ -26,7 +26,7 @@ class Todos {
   /** @returns {any} the row, or an error */
   write(method, model, known) {
     if (model.title === "") return { error: { code: "invalid", message: "title: must not be empty", fields: { title: "must not be empty" } } };
-    if (method === "create") return { row: this.add(model.title, model.id === undefined ? model : { ...model }) };
+    if (method === "create") return { row: this.add(model.title, model) };
     if (!this.rows.has(model.id) || known === false) return { error: { code: "not_found", message: "there is no such row" } };
     const row = method === "update" ? { id: 0, title: "", completed: false, ...model } : { ...this.rows.get(model.id), ...model };
     if (method === "delete") this.rows.delete(model.id);

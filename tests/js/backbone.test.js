@@ -422,6 +422,29 @@ test("the id comes once, and says so once", async () => {
   assert.equal(todos.length, 1);
 });
 
+test("a model that is given an id of its own is created under it, and stays one row", async () => {
+  const { todos, Todos, Todo, quiet, requests, server, log, other } = await scene();
+  const second = new Todos();
+  const errors = [];
+  const error = (_model, { code }) => errors.push(code);
+  const milk = todos.create({ id: "a", title: "milk" }, { error });
+  milk.save({ completed: true }, { error });
+  new Todo({ id: "b", title: "tea" }).save(null, { error });
+  todos.create({ id: "c", title: "" }, { error });
+  await settled();
+  assert.deepEqual(second.pluck("id"), ["a", "b", "c"], "other collections show it at once");
+  await quiet();
+  assert.deepEqual(requests.filter(({ cid, method }) => cid || method === "patch").map(({ method }) => method), ["create", "patch", "create", "create"]);
+  assert.deepEqual([...server.rows.values()].map(({ id, title, completed }) => [id, title, completed]), [["a", "milk", true], ["b", "tea", false]]);
+  assert.deepEqual([todos.pluck("id"), second.pluck("id"), errors], [["a", "b"], ["a", "b"], ["invalid"]]);
+  assert.equal(todos.get("a"), milk);
+  assert.ok(!log.some((line) => /change:id|destroy/.test(line)), log.join("\n"));
+  other.delete("a");
+  milk.save({ title: "again" }, { error });
+  await quiet();
+  assert.deepEqual([[...server.rows.keys()], errors.at(-1)], [["b"], "not_found"], "one that was deleted does not come back");
+});
+
 test("the broadcast before the confirm, and the confirm before the broadcast", async () => {
   for (const order of [["create", "confirm"], ["confirm", "create"]]) {
     const { todos, take, socket, log } = await scene();
