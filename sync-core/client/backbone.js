@@ -484,7 +484,11 @@
           return row;
         },
         (error) => {
-          if (isFirst) Object.assign(tie, { isCreating: false, isRefused: true });
+          if (isFirst) {
+            // One that has waited was not shown: there is nothing to take back, also where it was added before.
+            table.unfollow(model);
+            Object.assign(tie, { key: undefined, isCreating: false, isRefused: !wait });
+          }
           throw error;
         },
       );

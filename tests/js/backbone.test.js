@@ -597,6 +597,17 @@ test("a refused creation that is saved again by its own error callback", async (
   }
 });
 
+test("a refused creation that waited: what was added before stays where it was, as in Backbone", async () => {
+  const { todos, server, quiet } = await scene();
+  const model = todos.add({ title: "" });
+  model.save(null, { wait: true });
+  await quiet();
+  assert.equal(todos.at(0), model);
+  model.save({ title: "milk" }, { wait: true });
+  await quiet();
+  assert.deepEqual([todos.pluck("id"), [...server.rows.keys()]], [[1], [1]]);
+});
+
 test("a client that cannot be loaded: the error, and then a new model leaves its collection", async (context) => {
   const printed = context.mock.method(console, "error", () => {});
   const { syncedModel, syncedCollection } = synced(Backbone, /** @type {any} */ (Promise.reject(new Error("offline"))));
