@@ -382,8 +382,8 @@
       };
       const promise = asked.then(
         (answer) => {
-          // As they are now: what was created since it was asked is not to be removed.
-          const row = isCollection ? [...(table.query?.rows ?? [])] : answer;
+          // As it is now, with what is pending: nothing that came since it was asked jumps back, or is removed.
+          const row = isCollection ? [...(table.query?.rows ?? [])] : method === "delete" ? answer : (table.model?.peek(tieOf(subject).key) ?? answer);
           if (!isCollection && method !== "delete") tieOf(subject).row = row;
           const response = copy(row);
           guarded(() => options.success?.(response));
@@ -432,7 +432,7 @@
      * @param {string} method
      * @param {any} model
      * @param {any} options
-     * @returns {Promise<any>} of the row as it is shown
+     * @returns {Promise<any>} of the row
      */
     function write(table, method, model, options) {
       const { idAttribute } = table;
@@ -471,11 +471,7 @@
             table.follow(key, model);
           }
         }
-        return answer.then((row) => {
-          if (method === "delete") return table.unfollow(model), row;
-          // What is pending on top of it is part of what is shown: nothing jumps back.
-          return rows.peek(key) ?? row;
-        });
+        return method === "delete" ? answer.then(() => table.unfollow(model)) : answer;
       }, table);
       // Known before the callbacks are called: in them it may be saved again.
       return answered.then(
