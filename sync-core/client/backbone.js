@@ -663,8 +663,9 @@
         const found = Collection.prototype.get.call(this, given);
         if (found || given === null || given === undefined) return found;
         const table = tableOf(this);
-        const attributes = given instanceof Model ? given.attributes : given;
-        return table.find(this, typeof given === "object" ? attributes[table.idAttribute] : given);
+        // Models of a row that has no id yet are one row too.
+        if (given instanceof Model) return table.find(this, given.id ?? tieOf(given).key);
+        return table.find(this, typeof given === "object" ? given[table.idAttribute] : given);
       },
 
       /**

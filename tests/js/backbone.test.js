@@ -409,6 +409,17 @@ test("destroyed or left before it has an id, it still is that row: what is writt
   assert.deepEqual(todos.pluck("title"), ["oat milk"]);
 });
 
+test("a model that has no id yet, added to a collection that has its row: they are one row", async () => {
+  const { todos, Todos, quiet } = await scene();
+  const second = new Todos();
+  const milk = todos.create({ title: "milk" });
+  await settled();
+  second.add(milk);
+  assert.equal(second.length, 1);
+  await quiet();
+  assert.deepEqual(second.pluck("id"), [1]);
+});
+
 test("the id comes once, and says so once", async () => {
   const { todos, quiet, log } = await scene();
   const model = todos.create({ title: "milk" });
