@@ -204,11 +204,12 @@
       told(model) {
         const { key, isRefused } = tieOf(model);
         if (isRefused) return this.#gone(model);
-        if (!this.#followed.get(key)?.has(model) || this.#isUntold(model)) return;
-        const after = this.model?.peek(key);
+        if (this.#isUntold(model)) return;
         const isLate = this.#late.delete(key);
+        const isFollowed = this.#followed.get(key)?.has(model);
+        const after = isLate || isFollowed ? this.model?.peek(key) : undefined;
         if (after) this.#show([{ key, before: isLate ? undefined : after, after }], isLate);
-        else if (this.isWhole) this.#gone(model);
+        else if (isFollowed && this.isWhole) this.#gone(model);
       }
 
       /**

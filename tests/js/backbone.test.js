@@ -526,6 +526,15 @@ test("with wait nothing is shown before the confirm, in no collection, and then 
   assert.deepEqual(log.map((line) => line.split(" ")[1]), ["add", "update", "sync"]);
 });
 
+test("a model that leaves while its creation waits: its row is there all the same", async () => {
+  const { Todo, todos, quiet } = await scene();
+  const model = new Todo({ title: "milk" });
+  model.save(null, { wait: true });
+  model.leave();
+  await quiet();
+  assert.deepEqual(todos.pluck("title"), ["milk"]);
+});
+
 test("destroyed by another while a save with wait is under way: the error, and then it is gone", async () => {
   const { todos, other, take, answer, log } = await scene({ rows: ["milk"] });
   todos.at(0).save({ title: "oat milk" }, { wait: true });
