@@ -301,7 +301,7 @@
         if (model) {
           if (seen.has(model)) return [];
           seen.add(model);
-          const change = { key, before, after };
+          const change = { key, before, after: this.model?.peek(key) ?? after };
           if (!this.#changed(model, change, isNews)) return this.#catchUp(model, change, isNews), [];
           const attributes = {};
           turns.set(attributes, () => {

@@ -296,6 +296,17 @@ test("a listener that throws keeps nothing from the others", async (context) => 
   assert.ok(reports.length >= 5);
 });
 
+test("a listener in one collection that writes to what the next is about to show", async () => {
+  const { todos, Todos, other } = await scene();
+  const second = new Todos();
+  second.fetch();
+  await settled();
+  todos.once("add", (model) => model.save({ completed: true }));
+  const milk = second.create({ title: "milk" });
+  await settled();
+  assert.deepEqual([todos.at(0).get("completed"), milk.get("completed")], [true, true]);
+});
+
 test("a listener that writes, or removes, what is changed by others at the same time", async () => {
   for (const [write, expected, events] of [
     [(model) => model.save({ title: "mine" }), [1, "milk!", 2, "mine"], ["change:title"]],
