@@ -200,8 +200,12 @@
         }
       }
 
-      /** The callbacks of a write were called: now the model hears what it did not know. @param {any} model */
-      told(model) {
+      /**
+       * The callbacks of a write were called: now the model hears what it did not know.
+       * @param {any} model
+       * @param {boolean} isMissing the server has no such row
+       */
+      told(model, isMissing) {
         const { key, isRefused } = tieOf(model);
         if (isRefused) return this.#gone(model);
         if (this.#isUntold(model)) return;
@@ -209,7 +213,7 @@
         const isFollowed = this.#followed.get(key)?.has(model);
         const after = isLate || isFollowed ? this.model?.peek(key) : undefined;
         if (after) this.#show([{ key, before: isLate ? undefined : after, after }], isLate);
-        else if (isFollowed && this.isWhole) this.#gone(model);
+        else if (isFollowed && (isMissing || this.isWhole)) this.#gone(model);
       }
 
       /**
@@ -376,10 +380,10 @@
       const isWrite = !isCollection && method !== "read";
       if (isWrite) tieOf(subject).open += 1;
       const asked = isCollection ? table.loaded() : isWrite ? write(table, method, subject, options) : read(table, subject);
-      const told = () => {
+      const told = (/** @type {any} */ error) => {
         if (!isWrite) return;
         tieOf(subject).open -= 1;
-        table.told(subject);
+        table.told(subject, error?.code === "not_found");
       };
       const promise = asked.then(
         (answer) => {
@@ -389,12 +393,12 @@
           const response = copy(row);
           guarded(() => options.success?.(response));
           if (isCollection) tieAll(table, subject, row);
-          told();
+          told(undefined);
           return response;
         },
         (error) => {
           guarded(() => options.error?.(error));
-          told();
+          told(error);
           throw error;
         },
       );

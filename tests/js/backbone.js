@@ -25,7 +25,7 @@ class Todos {
 
   /** @returns {any} the row, or an error */
   write(method, model, known) {
-    if (model.title === "") return { error: { code: "invalid", message: "title: must not be empty", fields: { title: "must not be empty" } } };
+    if (model.title === "" || (method === "create" && model.title === undefined)) return { error: { code: "invalid", message: "title: must not be empty", fields: { title: "must not be empty" } } };
     if (method === "create") return { row: this.add(model.title, model) };
     if (!this.rows.has(model.id) || known === false) return { error: { code: "not_found", message: "there is no such row" } };
     const row = method === "update" ? { id: 0, title: "", completed: false, ...model } : { ...this.rows.get(model.id), ...model };

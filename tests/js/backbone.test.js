@@ -591,6 +591,19 @@ test("destroyed by another while a destroy with wait is under way: the error, an
   assert.deepEqual(log.map((line) => line.split(" ")[1]), ["request", "error", "remove", "update", "destroy"]);
 });
 
+test("saved before the rows are here, and not there: the error, and then it is gone", async () => {
+  const { todos, socket, take, answer } = await scene({ isOpen: false });
+  todos.add({ id: 9, title: "none" }).save({ completed: true });
+  const log = record({ todos });
+  await settled();
+  socket.open();
+  take().forEach(answer);
+  await settled();
+  take().filter(({ method }) => method === "update").forEach(answer);
+  await settled();
+  assert.deepEqual(log.map((line) => line.split(" ")[1]), ["error", "remove", "update", "destroy"]);
+});
+
 // What the server refuses.
 
 test("a refused creation: the error, with the model as it was saved; then it leaves no trace, and can be saved again", async () => {
