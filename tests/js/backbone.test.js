@@ -537,11 +537,9 @@ test("with wait nothing is shown before the confirm, in no collection, and then 
   assert.deepEqual(log.map((line) => line.split(" ")[1]), ["add", "update", "sync"]);
 });
 
-test("a model that leaves while its creation waits: its row is there all the same", async () => {
+test("a model that leaves when its creation has waited: its row is there all the same", async () => {
   const { Todo, todos, quiet } = await scene();
-  const model = new Todo({ title: "milk" });
-  model.save(null, { wait: true });
-  model.leave();
+  new Todo({ title: "milk" }).save(null, { wait: true, success: (model) => model.leave() });
   await quiet();
   assert.deepEqual(todos.pluck("title"), ["milk"]);
 });
