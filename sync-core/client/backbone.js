@@ -592,7 +592,7 @@
           const table = tableOf(this);
           const id = attributes[table.idAttribute];
           const isUnnamed = id !== undefined && id !== null && table.isUnnamed(id);
-          if (id !== undefined && id !== null && tieOf(this).key === undefined && (isUnnamed || !this.collection)) {
+          if (id !== undefined && id !== null && tieOf(this).key === undefined && (isUnnamed || !(this.collection instanceof syncedCollection))) {
             tieOf(this).isCreating = isUnnamed;
             table.follow(table.keyOf(id), this);
           }

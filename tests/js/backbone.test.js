@@ -112,6 +112,15 @@ test("a model in no collection hears of its row, from its construction on, until
   assert.deepEqual(events, ['second destroy {"id":1} (remote)']);
 });
 
+test("a synced model in a collection of Backbone's own hears of its row", async () => {
+  const { Todo, other } = await scene({ rows: ["milk"] });
+  const plain = new (Backbone.Collection.extend({ model: Todo }))([{ id: 1, title: "milk" }]);
+  other.change(1, { title: "oat milk" });
+  assert.deepEqual(plain.pluck("title"), ["oat milk"]);
+  other.delete(1);
+  assert.equal(plain.length, 0);
+});
+
 test("a collection that has left hears nothing more", async () => {
   const { todos, other, log } = await scene();
   todos.leave();
