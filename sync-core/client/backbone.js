@@ -172,9 +172,13 @@
         return this.query?.status !== "loading" && !this.query?.error;
       }
 
-      /** Whether there is no such row, and was none a moment ago. @param {any} id */
-      lacks(id) {
-        return this.isWhole && this.model?.peek(id) === undefined && this.model?.pending({ [this.idAttribute]: id }) === 0;
+      /**
+       * Whether there is no such row, and was none a moment ago.
+       * @param {any} id
+       * @param {boolean} isSure nobody expects one
+       */
+      lacks(id, isSure) {
+        return (isSure || this.isWhole) && this.model?.peek(id) === undefined && this.model?.pending({ [this.idAttribute]: id }) === 0;
       }
 
       /** @param {any} key @param {any} model */
@@ -455,7 +459,7 @@
         /** @type {any} */
         let key;
         // With an id of its own it is not new for Backbone.
-        if (method === "update" && !tie.row && !tie.isGone && table.lacks(model.id)) isFirst = tie.isCreating = true;
+        if (method === "update" && !tie.row && !tie.isGone && table.lacks(model.id, options.isCreate)) isFirst = tie.isCreating = true;
         if (isFirst) {
           const creation = rows.create(attributes, { wait });
           table.follow((key = rows.key(creation.row)), model);
@@ -660,6 +664,11 @@
       _reset() {
         Collection.prototype._reset.call(this);
         this._byId = Object.create(null);
+      },
+
+      // Whether it is one cannot be told from the model, which may have an id, nor always from the rows, which may not be here yet.
+      create(/** @type {any} */ model, /** @type {any} */ options) {
+        return Collection.prototype.create.call(this, model, { ...options, isCreate: true });
       },
 
       get(/** @type {any} */ given) {

@@ -476,6 +476,19 @@ test("a model that is given an id of its own is created under it, and stays one 
   assert.deepEqual([[...server.rows.keys()], errors.at(-1)], [["b"], "not_found"], "one that was deleted does not come back");
 });
 
+test("a model that is given an id of its own without a line, or before the client is loaded", async () => {
+  const { db, server, open } = stage();
+  const { syncedModel, syncedCollection } = synced(Backbone, /** @type {any} */ (Promise.resolve(db)));
+  const todos = new (syncedCollection.extend({ model: syncedModel.extend({}, { modelname: "Todo" }) }))();
+  const milk = todos.create({ id: "a", title: "milk" });
+  milk.save({ title: "oat milk" });
+  await settled();
+  todos.create({ id: "b", title: "tea" }).destroy();
+  await open();
+  assert.deepEqual([...server.rows.values()], [{ id: "a", title: "oat milk", completed: false }]);
+  assert.deepEqual(todos.models, [milk]);
+});
+
 test("the broadcast before the confirm, and the confirm before the broadcast", async () => {
   for (const order of [["create", "confirm"], ["confirm", "create"]]) {
     const { todos, take, socket, log } = await scene();
