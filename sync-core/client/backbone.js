@@ -210,11 +210,14 @@
        * @param {boolean} isMissing the server has no such row
        */
       told(model, isMissing) {
-        const { key, isRefused } = tieOf(model);
+        const { key: known, isRefused } = tieOf(model);
         if (isRefused) return this.#gone(model);
+        // Gone before its callbacks were called, and brought back by them.
+        const isBack = known === undefined && model.id !== undefined && model.collection?.get(model) === model;
+        const key = isBack ? this.keyOf(model.id) : known;
         if (this.#isUntold(model)) return;
         const isLate = this.#late.delete(key);
-        const isFollowed = this.#followed.get(key)?.has(model);
+        const isFollowed = isBack || this.#followed.get(key)?.has(model);
         const after = isLate || isFollowed ? this.model?.peek(key) : undefined;
         if (after) this.#show([{ key, before: isLate ? undefined : after, after }], isLate);
         else if (isFollowed && (isMissing || this.isWhole)) this.#gone(model);

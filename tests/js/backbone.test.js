@@ -559,6 +559,16 @@ test("with wait nothing is shown before the confirm, in no collection, and then 
   assert.deepEqual(log.map((line) => line.split(" ")[1]), ["add", "update", "sync"]);
 });
 
+test("destroyed elsewhere in the page before a creation that waits has called back: it does not stay", async () => {
+  const { todos, db, take, answer, quiet, server } = await scene();
+  todos.create({ title: "milk" }, { wait: true });
+  await settled();
+  take().forEach(answer);
+  db.model("Todo").delete(1);
+  await quiet();
+  assert.deepEqual([todos.length, server.rows.size], [0, 0]);
+});
+
 test("a model that leaves when its creation has waited: its row is there all the same", async () => {
   const { Todo, todos, quiet } = await scene();
   new Todo({ title: "milk" }).save(null, { wait: true, success: (model) => model.leave() });
