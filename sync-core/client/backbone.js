@@ -395,8 +395,9 @@
       const promise = asked.then(
         (answer) => {
           // As it is now, with what is pending: nothing that came since it was asked jumps back, or is removed.
-          const row = isCollection ? [...(table.query?.rows ?? [])] : method === "delete" ? answer : (table.model?.peek(tieOf(subject).key) ?? answer);
-          if (!isCollection && method !== "delete") tieOf(subject).row = row;
+          let row = answer;
+          if (isCollection) row = [...(table.query?.rows ?? [])];
+          else if (method !== "delete") tieOf(subject).row = row = table.model?.peek(tieOf(subject).key) ?? answer;
           const response = copy(row);
           guarded(() => options.success?.(response));
           if (isCollection) tieAll(table, subject, row);
