@@ -45,8 +45,9 @@
       if (connecting) return connecting;
       const given = connect(options);
       if (!("then" in given)) database = given;
-      connecting = Promise.resolve(given).then((ready) => (database = ready));
-      connecting.catch((error) => console.error("sync: the client cannot be loaded:", error));
+      connecting = Promise.resolve(given);
+      // The first that hears of it: what waits already goes before what comes then.
+      connecting.then((ready) => (database = ready)).catch((error) => console.error("sync: the client cannot be loaded:", error));
       return connecting;
     }
 
@@ -88,12 +89,23 @@
       row;
       /** It was created here, and has no place among the confirmed rows yet. */
       isCreating = false;
+      /** It was not created: once the callbacks were called, it is as it was before. */
+      isRefused = false;
+      /** Its row was here. */
+      isGone = false;
       /** Its writes whose callbacks were not called yet. */
       open = 0;
     }
 
     /** @type {WeakMap<any, Tie>} */
     const ties = new WeakMap();
+
+    /**
+     * What `Collection.set` is given for models that are there: each is filled in when its turn comes, as listeners of those before it may have
+     * written, or removed it.
+     * @type {WeakMap<object, () => any>}
+     */
+    const turns = new WeakMap();
 
     /** @param {any} model */
     function tieOf(model) {
@@ -129,16 +141,17 @@
       }
 
       /**
-       * The rows, as soon as there are any.
-       * @returns {Promise<any[]>}
+       * Settles as soon as there are rows.
+       * @returns {Promise<void>}
        */
-      rows() {
+      loaded() {
         return new Promise((resolve, reject) => {
           const look = () => {
-            const { rows = [], status = "loading", error } = this.query ?? {};
-            if (error) reject(error);
+            const { status = "loading", error } = this.query ?? {};
+            const failed = error ?? (status === "loading" ? database?.reason : undefined);
+            if (failed) reject(failed);
             else if (status === "loading") this.#waiting.push(look);
-            else resolve([...rows]);
+            else resolve();
           };
           connected(look, reject);
         });
@@ -154,6 +167,20 @@
         return this.model !== undefined && this.model.id(id) === undefined;
       }
 
+      /** Whether a row that is not here is not there: where rows cannot be read, or are not here yet, their absence says nothing. */
+      get isWhole() {
+        return this.query?.status !== "loading" && !this.query?.error;
+      }
+
+      /**
+       * Whether there is no such row, and was none a moment ago.
+       * @param {any} id
+       * @param {boolean} isSure nobody expects one
+       */
+      lacks(id, isSure) {
+        return (isSure || this.isWhole) && this.model?.peek(id) === undefined && this.model?.pending({ [this.idAttribute]: id }) === 0;
+      }
+
       /** @param {any} key @param {any} model */
       follow(key, model) {
         this.unfollow(model);
@@ -164,10 +191,9 @@
 
       /** @param {any} model */
       unfollow(model) {
-        const tie = tieOf(model);
-        const models = this.#followed.get(tie.key);
-        if (models?.delete(model) && models.size === 0) this.#followed.delete(tie.key);
-        tie.key = undefined;
+        const { key } = tieOf(model);
+        const models = this.#followed.get(key);
+        if (models?.delete(model) && models.size === 0) this.#followed.delete(key);
       }
 
       /** The model of a row. @param {any} collection @param {any} id or what stands for it */
@@ -178,14 +204,23 @@
         }
       }
 
-      /** The callbacks of a write were called: now the model hears what it did not know. @param {any} model */
-      told(model) {
-        const { key, isCreating } = tieOf(model);
-        if (key === undefined || this.#isUntold(model)) return;
-        const after = this.model?.peek(key);
+      /**
+       * The callbacks of a write were called: now the model hears what it did not know.
+       * @param {any} model
+       * @param {boolean} isMissing the server has no such row
+       */
+      told(model, isMissing) {
+        const { key: known, isRefused } = tieOf(model);
+        if (isRefused) return this.#gone(model);
+        // Gone before its callbacks were called, and brought back by them.
+        const isBack = known === undefined && model.id !== undefined && model.collection?.get(model) === model;
+        const key = isBack ? this.keyOf(model.id) : known;
+        if (this.#isUntold(model)) return;
         const isLate = this.#late.delete(key);
+        const isFollowed = isBack || this.#followed.get(key)?.has(model);
+        const after = isLate || isFollowed ? this.model?.peek(key) : undefined;
         if (after) this.#show([{ key, before: isLate ? undefined : after, after }], isLate);
-        else if (isCreating || (this.query?.status !== "loading" && !this.query?.error)) this.#gone(model);
+        else if (isFollowed && (isMissing || this.isWhole)) this.#gone(model);
       }
 
       /**
@@ -195,7 +230,11 @@
        */
       #isUntold(model) {
         const { key, open } = tieOf(model);
-        return open > 0 && open > (this.model?.pending({ [this.idAttribute]: key }) ?? 0);
+        if (open === 0) return false;
+        // Of which of the row's models what is pending is cannot be seen.
+        const models = new Set(this.#followed.get(key)).add(model);
+        const all = [...models].reduce((sum, other) => sum + tieOf(other).open, 0);
+        return all > (this.model?.pending({ [this.idAttribute]: key }) ?? 0);
       }
 
       /**
@@ -215,26 +254,29 @@
           // Where the rows cannot be read their absence says nothing.
           if (after || !before || query.error) continue;
           const models = new Set(this.#followed.get(key));
-          for (const collection of this.collections) models.add(collection.get(before[this.idAttribute]));
+          for (const collection of this.collections) models.add(this.#modelIn(collection, before[this.idAttribute]));
           models.delete(undefined);
           for (const model of models) if (!this.#isUntold(model)) this.#gone(model);
         }
         this.#show(changes.filter(({ after }) => after), isNews);
-        if (!this.#isLoading || query.error) for (const look of this.#waiting.splice(0)) look();
+        if (!this.#isLoading || query.error || database?.reason) for (const look of this.#waiting.splice(0)) look();
       }
 
       /** The row of a model is there no more. @param {any} model */
       #gone(model) {
         const tie = tieOf(model);
         this.unfollow(model);
-        tie.row = undefined;
-        if (tie.isCreating) {
-          // It never was: it is as it was before it was saved.
-          tie.isCreating = false;
-          for (const collection of new Set([...this.collections, model.collection])) collection?.remove(model, { remote: true });
+        tie.key = tie.row = undefined;
+        if (tie.isCreating || tie.isRefused) {
+          // It never was, and can be saved again.
+          tie.isCreating = tie.isRefused = false;
         } else {
+          tie.isGone = true;
           model.stopListening();
           model.trigger("destroy", model, model.collection, { remote: true });
+        }
+        for (const collection of new Set([...this.collections, model.collection])) {
+          if (collection?.get(model) === model) collection.remove(model, { remote: true });
         }
       }
 
@@ -251,7 +293,7 @@
         }
         for (const change of changes) {
           for (const model of [...(this.#followed.get(change.key) ?? [])]) {
-            const changed = !seen.has(model) && this.#changed(model, change, isNews);
+            const changed = !seen.has(model) && this.#catchUp(model, change, isNews);
             if (changed) model.set(changed, { remote: true });
           }
         }
@@ -266,22 +308,53 @@
        */
       #step(collection, { key, before, after }, isNews, seen) {
         const id = after?.[this.idAttribute];
-        const model = collection.get(id) ?? this.find(collection, key);
+        const model = this.#modelIn(collection, id);
         if (model) {
           if (seen.has(model)) return [];
           seen.add(model);
-          const changed = this.#changed(model, { key, before, after }, isNews);
-          return changed ? [{ ...changed, [this.idAttribute]: id }] : [];
+          const change = { key, before, after: this.model?.peek(key) ?? after };
+          if (!this.#changed(model, change, isNews)) return this.#catchUp(model, change, isNews), [];
+          const attributes = {};
+          turns.set(attributes, () => {
+            const changed = this.#modelIn(collection, id) === model && this.#catchUp(model, change, isNews);
+            if (changed) Object.assign(attributes, changed, { [this.idAttribute]: id });
+            return model;
+          });
+          return [attributes];
         }
         if (before || !(isNews || this.isUnnamed(key))) return [];
         for (const other of this.#followed.get(key) ?? []) {
           if (this.#isUntold(other)) return this.#late.add(key), [];
         }
-        const fresh = collection._prepareModel({ ...after }, { parse: true, remote: true });
+        const fresh = collection._prepareModel(copy(after), { parse: true, remote: true });
         if (!fresh) return [];
         seen.add(fresh);
         tieOf(fresh).row = after;
         return [fresh];
+      }
+
+      /** @param {any} collection @param {any} id or what stands for it */
+      #modelIn(collection, id) {
+        if (collection.modelId === Collection.prototype.modelId) return collection.get(id);
+        // What it calls them by is not what rows are called by.
+        return this.find(collection, id) ?? collection.models.find((/** @type {any} */ model) => model.id === id);
+      }
+
+      /**
+       * What a model has to set to be what its row is now.
+       * @param {any} model
+       * @param {Change} change
+       * @param {boolean} isNews
+       * @returns {object | false}
+       */
+      #catchUp(model, { key, before }, isNews) {
+        const tie = tieOf(model);
+        const after = this.model?.peek(key);
+        if (!after || this.#isUntold(model)) return false;
+        const changed = this.#changed(model, { key, before, after }, isNews);
+        if (tie.row) tie.row = after;
+        if (!this.isUnnamed(after[this.idAttribute])) tie.isCreating = false;
+        return changed;
       }
 
       /**
@@ -292,13 +365,10 @@
        * @returns {object | false}
        */
       #changed(model, { before, after }, isNews) {
-        const tie = tieOf(model);
-        const known = tie.row ?? before;
+        const known = tieOf(model).row ?? before;
         if (this.#isUntold(model) || (!known && !isNews)) return false;
-        if (tie.row) tie.row = after;
-        if (!this.isUnnamed(after?.[this.idAttribute])) tie.isCreating = false;
         const options = { remote: true };
-        const [was, is] = [known ? model.parse({ ...known }, options) : {}, model.parse({ ...after }, options)];
+        const [was, is] = [known ? model.parse(copy(known), options) : {}, model.parse(copy(after), options)];
         const gone = Object.keys(was).map((name) => [name, undefined]);
         return differing(was, { ...Object.fromEntries(gone), ...is });
       }
@@ -309,30 +379,34 @@
     /**
      * @param {"create" | "read" | "update" | "patch" | "delete"} method
      * @param {any} subject
-     * @param {any} options
+     * @param {any} [options]
      */
-    function sync(method, subject, options) {
+    function sync(method, subject, options = {}) {
       const table = tableOf(subject);
       const isCollection = "models" in subject;
       const isWrite = !isCollection && method !== "read";
       if (isWrite) tieOf(subject).open += 1;
-      const asked = isCollection ? table.rows() : isWrite ? write(table, method, subject, options) : read(table, subject);
-      const told = () => {
+      const asked = isCollection ? table.loaded() : isWrite ? write(table, method, subject, options) : read(table, subject);
+      const told = (/** @type {any} */ error) => {
         if (!isWrite) return;
         tieOf(subject).open -= 1;
-        table.told(subject);
+        table.told(subject, error?.code === "not_found");
       };
       const promise = asked.then(
         (answer) => {
-          if (!isCollection && method !== "delete") tieOf(subject).row = answer;
-          guarded(() => options.success?.(answer));
-          if (isCollection) for (const row of answer) tieRow(subject.get(row[table.idAttribute]), row);
-          told();
-          return answer;
+          // As it is now, with what is pending: nothing that came since it was asked jumps back, or is removed.
+          let row = answer;
+          if (isCollection) row = [...(table.query?.rows ?? [])];
+          else if (method !== "delete") tieOf(subject).row = row = table.model?.peek(tieOf(subject).key) ?? answer;
+          const response = copy(row);
+          guarded(() => options.success?.(response));
+          if (isCollection) tieAll(table, subject, row);
+          told(undefined);
+          return response;
         },
         (error) => {
           guarded(() => options.error?.(error));
-          told();
+          told(error);
           throw error;
         },
       );
@@ -343,9 +417,13 @@
       return promise;
     }
 
-    /** @param {any} model @param {any} row */
-    function tieRow(model, row) {
-      if (model) tieOf(model).row = row;
+    /** @param {Table} table @param {any} collection @param {readonly any[]} rows */
+    function tieAll({ idAttribute }, collection, rows) {
+      const byId = new Map(rows.map((row) => [row[idAttribute], row]));
+      for (const model of collection.models) {
+        const tie = tieOf(model);
+        tie.row = byId.get(model.id ?? tie.key) ?? tie.row;
+      }
     }
 
     /**
@@ -367,7 +445,7 @@
      * @param {string} method
      * @param {any} model
      * @param {any} options
-     * @returns {Promise<any>} of the row as it is shown
+     * @returns {Promise<any>} of the row
      */
     function write(table, method, model, options) {
       const { idAttribute } = table;
@@ -377,38 +455,52 @@
       const attributes = { ...(options.attrs ?? model.toJSON(options)) };
       const present = { ...model.attributes };
       // A second save before the first is confirmed changes the same row.
-      const isFirst = method === "create" && !tie.isCreating;
-      if (isFirst) tie.isCreating = true;
-      return handed((rows) => {
+      let isFirst = method === "create" && !tie.isCreating;
+      if (isFirst) Object.assign(tie, { isCreating: true, isRefused: false });
+      const answered = handed((rows) => {
         /** @type {Promise<any>} */
         let answer;
         /** @type {any} */
         let key;
+        // With an id of its own it is not new for Backbone.
+        if (method === "update" && !tie.row && !tie.isGone && table.lacks(model.id, options.isCreate)) isFirst = tie.isCreating = true;
         if (isFirst) {
           const creation = rows.create(attributes, { wait });
           table.follow((key = rows.key(creation.row)), model);
-          if (!wait) tie.row = creation.row;
-          answer = creation.then((row) => ((tie.isCreating = false), row));
+          tie.row = wait ? undefined : creation.row;
+          answer = creation;
         } else {
           key = tie.key ?? table.keyOf(model.id);
           if (method === "delete") {
-            if (!wait) table.unfollow(model);
+            if (wait) table.follow(key, model);
+            else table.unfollow(model);
             answer = rows.delete(key, { wait });
           } else {
             const row = tie.row ?? rows.peek(key);
             const changed = method === "patch" ? attributes : row && { ...unset(model, tie.row, present), ...differing(row, attributes) };
             for (const name of Object.keys(changed ?? {})) changed[name] ??= null;
             answer = changed ? rows.patch({ ...changed, [idAttribute]: key }, { wait }) : rows.update({ ...attributes, [idAttribute]: key }, { wait });
-            if (!wait && tie.row) tie.row = { ...tie.row, ...changed, [idAttribute]: tie.row[idAttribute] };
+            if (!wait && tie.row) tie.row = { ...tie.row, ...copy(changed), [idAttribute]: tie.row[idAttribute] };
             table.follow(key, model);
           }
         }
-        return answer.then((row) => {
-          if (method === "delete") return table.unfollow(model), row;
-          // What is pending on top of it is part of what is shown: nothing jumps back.
-          return { ...(rows.peek(key) ?? row) };
-        });
+        return method === "delete" ? answer.then(() => table.unfollow(model)) : answer;
       }, table);
+      // Known before the callbacks are called: in them it may be saved again.
+      return answered.then(
+        (row) => {
+          if (isFirst) tie.isCreating = false;
+          return row;
+        },
+        (error) => {
+          if (isFirst) {
+            // One that has waited was not shown: there is nothing to take back, also where it was added before.
+            table.unfollow(model);
+            Object.assign(tie, { key: undefined, isCreating: false, isRefused: !wait });
+          }
+          throw error;
+        },
+      );
     }
 
     /**
@@ -435,7 +527,7 @@
      * @param {any} attributes
      */
     function unset(model, row, attributes) {
-      const names = Object.keys(row ? model.parse({ ...row }, {}) : {});
+      const names = Object.keys(row ? model.parse(copy(row), {}) : {});
       return Object.fromEntries(names.filter((name) => name in row && row[name] !== null && attributes[name] === undefined).map((name) => [name, null]));
     }
 
@@ -454,6 +546,16 @@
       return Object.fromEntries(Object.entries(attributes).filter(([other]) => other !== name));
     }
 
+    /**
+     * Rows are shared, and what an application has of one it may change in place.
+     * @template T
+     * @param {T} json
+     * @returns {T}
+     */
+    function copy(json) {
+      return json === undefined ? json : JSON.parse(JSON.stringify(json));
+    }
+
     /** A callback's mistake is reported as any other. @param {() => void} run */
     function guarded(run) {
       try {
@@ -465,12 +567,27 @@
       }
     }
 
+    /**
+     * A listener's mistake does not keep others' changes from the rest of the page.
+     * @param {any} Base
+     */
+    function trigger(Base) {
+      /** @this {any} @param {any[]} given */
+      return function (...given) {
+        if (given.at(-1)?.remote !== true) return Base.prototype.trigger.apply(this, given);
+        guarded(() => Base.prototype.trigger.apply(this, given));
+        return this;
+      };
+    }
+
     function notFound() {
       return Object.assign(new Error("there is no such row"), { name: "SyncError", code: "not_found", fields: new Map() });
     }
 
     const syncedModel = Model.extend(
       {
+        trigger: trigger(Model),
+
         sync(/** @type {any} */ method, /** @type {any} */ model, /** @type {any} */ options) {
           return sync(method, model, options);
         },
@@ -483,7 +600,7 @@
           const table = tableOf(this);
           const id = attributes[table.idAttribute];
           const isUnnamed = id !== undefined && id !== null && table.isUnnamed(id);
-          if (id !== undefined && id !== null && tieOf(this).key === undefined && (isUnnamed || !this.collection)) {
+          if (id !== undefined && id !== null && tieOf(this).key === undefined && (isUnnamed || !(this.collection instanceof syncedCollection))) {
             tieOf(this).isCreating = isUnnamed;
             table.follow(table.keyOf(id), this);
           }
@@ -494,10 +611,16 @@
           // New, and on its way all the same: it must be deleted after it was created.
           if (!this.isNew() || !tieOf(this).isCreating) return Model.prototype.destroy.call(this, options);
           this.isNew = () => false;
-          const promise = Model.prototype.destroy.call(this, options);
           const settled = () => delete this.isNew;
-          promise.then(settled, settled);
-          return promise;
+          try {
+            const promise = Model.prototype.destroy.call(this, options);
+            // An own `sync` may return anything.
+            Promise.resolve(promise).then(settled, settled);
+            return promise;
+          } catch (error) {
+            settled();
+            throw error;
+          }
         },
 
         /**
@@ -529,11 +652,14 @@
     const syncedCollection = Collection.extend({
       model: syncedModel,
 
+      trigger: trigger(Collection),
+
       sync(/** @type {any} */ method, /** @type {any} */ collection, /** @type {any} */ options) {
         return sync(method, collection, options);
       },
 
-      constructor(/** @type {any[]} */ ...given) {
+      // No method: it is called with `new`, by `class extends` too.
+      constructor: function (/** @type {any[]} */ ...given) {
         Collection.apply(this, given);
         tableOf(this).collections.add(this);
       },
@@ -544,11 +670,20 @@
         this._byId = Object.create(null);
       },
 
+      // Whether it is one cannot be told from the model, which may have an id, nor always from the rows, which may not be here yet.
+      create(/** @type {any} */ model, /** @type {any} */ options) {
+        return Collection.prototype.create.call(this, model, { ...options, isCreate: true });
+      },
+
       get(/** @type {any} */ given) {
+        const turn = turns.get(given);
+        if (turn) return turn();
         const found = Collection.prototype.get.call(this, given);
         if (found || given === null || given === undefined) return found;
         const table = tableOf(this);
-        return table.find(this, typeof given === "object" ? (given.attributes ?? given)[table.idAttribute] : given);
+        // Models of a row that has no id yet are one row too.
+        if (given instanceof Model) return table.find(this, given.id ?? tieOf(given).key);
+        return table.find(this, typeof given === "object" ? given[table.idAttribute] : given);
       },
 
       /**

@@ -12,21 +12,21 @@ export { Backbone };
 
 /** What a server of todos does: rows, and who is refused. */
 class Todos {
-  /** @type {Map<number, any>} */
+  /** @type {Map<number | string, any>} */
   rows = new Map();
   #last = 0;
 
   /** @param {string} title */
   add(title, fields = {}) {
-    const id = (this.#last += 1);
+    const id = fields.id ?? (this.#last += 1);
     this.rows.set(id, { id, title, completed: false, ...fields });
     return this.rows.get(id);
   }
 
   /** @returns {any} the row, or an error */
   write(method, model, known) {
-    if (model.title === "") return { error: { code: "invalid", message: "title: must not be empty", fields: { title: "must not be empty" } } };
-    if (method === "create") return { row: this.add(model.title, model.id === undefined ? model : { ...model }) };
+    if (model.title === "" || (method === "create" && model.title === undefined)) return { error: { code: "invalid", message: "title: must not be empty", fields: { title: "must not be empty" } } };
+    if (method === "create") return { row: this.add(model.title, model) };
     if (!this.rows.has(model.id) || known === false) return { error: { code: "not_found", message: "there is no such row" } };
     const row = method === "update" ? { id: 0, title: "", completed: false, ...model } : { ...this.rows.get(model.id), ...model };
     if (method === "delete") this.rows.delete(model.id);
@@ -43,6 +43,8 @@ export function stage(options) {
   /** @type {Map<string, number>} */
   const cids = new Map();
   let seq = 0;
+  /** The last write that was decided. */
+  let last = 0;
   /** Everything that has come, answered or not. @type {any[]} */
   const requests = [];
   /** @type {string | undefined} */
@@ -62,15 +64,17 @@ export function stage(options) {
   /** @param {any} message */
   function answer(message) {
     const { method, id, model, cid } = message;
-    if (method === "hello") c.socket.receive(welcome());
+    if (method === "hello") c.socket.receive(welcome({ last }));
     else if (method === "subscribe") {
       subscription = id;
+      if (message.since !== undefined) c.socket.receive({ method: "reset", id, modelname: "Todo" });
       const models = [...server.rows.values()];
       c.socket.receive({ method: "read", id, modelname: "Todo", models, seqs: models.map(() => seq), more: false }, { method: "live", id, modelname: "Todo", seq, cursor: "c" });
     } else if (method === "read") {
       const row = server.rows.get(resolve(model).id);
       c.socket.receive(row ? { method: "read", id, modelname: "Todo", model: row } : { method: "error", id, request: "read", code: "not_found", message: "there is no such row", retry: false });
     } else if (["create", "update", "patch", "delete"].includes(method)) {
+      last = id;
       const given = method === "create" ? model : resolve(model);
       const { row, error } = server.write(method, given, given.id !== undefined || method === "create");
       if (error) return c.socket.receive({ method: "error", id, request: method, modelname: "Todo", retry: false, ...error });
@@ -113,6 +117,12 @@ export function stage(options) {
     answer,
     open,
     quiet,
+    /** Loses the line, and what was sent and is not answered, and opens another. */
+    cut() {
+      subscription = undefined;
+      c.cut();
+      c.socket.open();
+    },
     /** Someone else writes. */
     other: {
       create(title, fields) {

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { synced } from "../../sync-core/client/backbone.mjs";
 import { Backbone, record, stage } from "./backbone.js";
 import { settled } from "./support.js";
 
@@ -111,6 +112,15 @@ test("a model in no collection hears of its row, from its construction on, until
   assert.deepEqual(events, ['second destroy {"id":1} (remote)']);
 });
 
+test("a synced model in a collection of Backbone's own hears of its row", async () => {
+  const { Todo, other } = await scene({ rows: ["milk"] });
+  const plain = new (Backbone.Collection.extend({ model: Todo }))([{ id: 1, title: "milk" }]);
+  other.change(1, { title: "oat milk" });
+  assert.deepEqual(plain.pluck("title"), ["oat milk"]);
+  other.delete(1);
+  assert.equal(plain.length, 0);
+});
+
 test("a collection that has left hears nothing more", async () => {
   const { todos, other, log } = await scene();
   todos.leave();
@@ -195,6 +205,32 @@ test("rows that are parsed and named by another attribute", async () => {
   assert.deepEqual(notes.get("a").attributes, { key: "a", words: ["done"] });
 });
 
+test("what is changed in place, by a parse or in an attribute, is the model's own", async () => {
+  const parse = (row) => {
+    row.shout = row.title.toUpperCase();
+    return row;
+  };
+  const { todos, Todos, other, requests, quiet } = await scene({ model: { parse } });
+  other.create("milk", { tags: ["a"] });
+  const second = new Todos();
+  const success = () => {};
+  second.fetch({ success });
+  todos.fetch();
+  await quiet();
+  assert.deepEqual([todos.at(0).get("shout"), second.at(0).get("shout")], ["MILK", "MILK"]);
+  for (const tag of ["b", "c"]) {
+    todos.at(0).get("tags").push(tag);
+    todos.at(0).save();
+    await settled();
+    assert.deepEqual(second.at(0).get("tags").at(-1), tag);
+    second.at(0).get("tags").reverse();
+    assert.equal(todos.at(0).get("tags").at(-1), tag);
+    second.at(0).get("tags").reverse();
+    await quiet();
+    assert.equal(requests.at(-1).model.tags.at(-1), tag);
+  }
+});
+
 test("a field that goes goes from the model; one that is unset here is null there", async () => {
   const { todos, other, requests, quiet } = await scene();
   other.create("milk", { due: "today", note: "two" });
@@ -243,6 +279,77 @@ test("a listener that writes, or throws, in the middle of others' changes", asyn
   assert.equal(todos.get(2).get("title"), "green tea");
 });
 
+test("a listener that throws keeps nothing from the others", async (context) => {
+  const { todos, Todos, socket } = await scene({ rows: ["milk", "tea", "soap"] });
+  const second = new Todos();
+  second.fetch();
+  await settled();
+  const report = context.mock.method(globalThis, "queueMicrotask", () => {});
+  const mistake = () => {
+    throw new Error("mine");
+  };
+  todos.at(0).on("change:title change destroy", mistake);
+  todos.on("add update", mistake);
+  let seq = 0;
+  const receive = (...changes) => socket.receive(...changes.map(([method, model]) => ({ method, modelname: "Todo", model, seq: (seq += 1) })));
+  receive(["update", { id: 1, title: "oat milk" }], ["update", { id: 2, title: "green tea" }], ["create", { id: 4, title: "a" }], ["create", { id: 5, title: "b" }], ["delete", { id: 3 }]);
+  for (const { models } of [todos, second]) assert.deepEqual(models.map(({ attributes }) => attributes.title), ["oat milk", "green tea", "a", "b"]);
+  let heard = 0;
+  todos.at(0).on("change:completed", () => (heard += 1));
+  receive(["update", { id: 1, title: "oat milk", completed: true }]);
+  assert.equal(heard, 1);
+  receive(["delete", { id: 1 }]);
+  for (const { models } of [todos, second]) assert.deepEqual(models.map(({ id }) => id), [2, 4, 5]);
+  const reports = report.mock.calls.map(({ arguments: [run] }) => run);
+  report.mock.restore();
+  assert.ok(reports.length >= 5);
+});
+
+test("a listener in one collection that writes to what the next is about to show", async () => {
+  const { todos, Todos, other } = await scene();
+  const second = new Todos();
+  second.fetch();
+  await settled();
+  todos.once("add", (model) => model.save({ completed: true }));
+  const milk = second.create({ title: "milk" });
+  await settled();
+  assert.deepEqual([todos.at(0).get("completed"), milk.get("completed")], [true, true]);
+});
+
+test("a listener that writes, or removes, what is changed by others at the same time", async () => {
+  for (const [write, expected, events] of [
+    [(model) => model.save({ title: "mine" }), [1, "milk!", 2, "mine"], ["change:title"]],
+    [(model) => model.set({ completed: true }), [1, "milk!", 2, "tea!"], ["change:completed", "change:title"]],
+    [(model) => model.destroy(), [1, "milk!"], ["remove", "destroy"]],
+    [(model) => model.collection.remove(model), [1, "milk!"], ["remove"]],
+    [(model) => model.collection.reset([]), [], []],
+  ]) {
+    const { todos, Todo, socket } = await scene({ rows: ["milk", "tea"] });
+    const [milk, tea] = todos.models;
+    const log = record({ tea });
+    milk.once("change", () => write(tea));
+    socket.receive(...[milk, tea].map(({ attributes }) => ({ method: "update", modelname: "Todo", model: { ...attributes, title: `${attributes.title}!` }, seq: 1 })));
+    await settled();
+    assert.deepEqual(todos.models.flatMap(({ id, attributes }) => [id, attributes.title]), expected);
+    assert.ok(todos.every((model) => model instanceof Todo && model.has("completed")));
+    const names = log.map((line) => line.split(" ")[1]);
+    assert.deepEqual(names.filter((name) => /:|remove|destroy/.test(name)), events);
+  }
+});
+
+test("a collection that names its models otherwise", async () => {
+  const { todos, other, taken, quiet } = await scene({ rows: ["milk"], collection: { modelId: ({ id }) => `todo-${id}` } });
+  other.change(1, { title: "oat milk" });
+  other.create("tea");
+  other.change(2, { title: "green tea" });
+  todos.create({ title: "soap" });
+  await quiet();
+  assert.deepEqual([todos.pluck("title"), todos.get("todo-2").id], [["oat milk", "green tea", "soap"], 2]);
+  taken();
+  for (const id of [1, 2, 3]) other.delete(id);
+  assert.deepEqual([todos.length, taken().filter((line) => line.startsWith("todos destroy")).length], [0, 3]);
+});
+
 test("`request` has the promise, also in the options, as Backbone's own has its request", async () => {
   const { todos } = await scene();
   const seen = [];
@@ -250,6 +357,36 @@ test("`request` has the promise, also in the options, as Backbone's own has its 
   todos.create({ title: "milk" });
   todos.fetch();
   assert.deepEqual(seen, ["function", true, "function", true]);
+});
+
+test("`sync` called directly, and overridden", async () => {
+  const sync = (...given) => void given[1].constructor.__super__.sync.apply(given[1], given);
+  const { todos, Todo, server, quiet } = await scene({ rows: ["milk"] });
+  const reading = todos.at(0).sync("read", todos.at(0));
+  await quiet();
+  assert.deepEqual(await reading, { id: 1, title: "milk", completed: false });
+  const Own = Todo.extend({ sync });
+  const tea = todos.create(new Own({ title: "tea" }));
+  assert.equal(tea.destroy(), undefined);
+  assert.equal(tea.isNew(), false);
+  await quiet();
+  assert.deepEqual([todos.pluck("title"), server.rows.size], [["milk"], 1]);
+});
+
+test("what is written while the client is being loaded goes before what is written then", async () => {
+  const { db, server, open } = stage();
+  let resolve;
+  const loading = new Promise((done) => (resolve = done));
+  const { syncedModel, syncedCollection } = synced(Backbone, /** @type {any} */ (loading));
+  const todos = new (syncedCollection.extend({ model: syncedModel.extend({}, { modelname: "Todo" }) }))();
+  todos.create({ title: "milk" });
+  resolve(db);
+  for (let turn = 0; turn < 4; turn += 1) {
+    await undefined;
+    todos.create({ title: `${turn}` });
+  }
+  await open();
+  assert.deepEqual([...server.rows.values()].map(({ title }) => title), ["milk", "0", "1", "2", "3"]);
 });
 
 // Before there is a confirm, or a line.
@@ -273,6 +410,36 @@ test("written without a line: edited, destroyed, in order, and once", async () =
   assert.deepEqual(requests.filter(({ id }) => typeof id === "number").map(({ method }) => method), ["create", "patch", "create", "delete", "create", "patch"]);
 });
 
+test("destroyed or left before it has an id, it still is that row: what is written to it then does not go astray", async () => {
+  const { todos, server, quiet, requests } = await scene();
+  const milk = todos.create({ title: "milk" });
+  milk.leave();
+  milk.save({ title: "oat milk" });
+  const tea = todos.create({ title: "tea" });
+  const errors = [];
+  const error = (_model, { code }) => errors.push(code);
+  tea.destroy();
+  tea.destroy({ error });
+  tea.save({ title: "green tea" }, { error });
+  await quiet();
+  assert.deepEqual([...server.rows.values()], [{ id: 1, title: "oat milk", completed: false }]);
+  assert.deepEqual(errors, ["not_found", "not_found"]);
+  const named = requests.filter(({ method }) => method === "patch" || method === "delete");
+  assert.ok(named.every(({ model }) => model.id.$cid), JSON.stringify(named));
+  assert.deepEqual(todos.pluck("title"), ["oat milk"]);
+});
+
+test("a model that has no id yet, added to a collection that has its row: they are one row", async () => {
+  const { todos, Todos, quiet } = await scene();
+  const second = new Todos();
+  const milk = todos.create({ title: "milk" });
+  await settled();
+  second.add(milk);
+  assert.equal(second.length, 1);
+  await quiet();
+  assert.deepEqual(second.pluck("id"), [1]);
+});
+
 test("the id comes once, and says so once", async () => {
   const { todos, quiet, log } = await scene();
   const model = todos.create({ title: "milk" });
@@ -284,6 +451,42 @@ test("the id comes once, and says so once", async () => {
   assert.ok(!log.some((line) => line.endsWith("(remote)")), log.join("\n"));
   assert.equal(model.id, 1);
   assert.equal(todos.length, 1);
+});
+
+test("a model that is given an id of its own is created under it, and stays one row", async () => {
+  const { todos, Todos, Todo, quiet, requests, server, log, other } = await scene();
+  const second = new Todos();
+  const errors = [];
+  const error = (_model, { code }) => errors.push(code);
+  const milk = todos.create({ id: "a", title: "milk" }, { error });
+  milk.save({ completed: true }, { error });
+  new Todo({ id: "b", title: "tea" }).save(null, { error });
+  todos.create({ id: "c", title: "" }, { error });
+  await settled();
+  assert.deepEqual(second.pluck("id"), ["a", "b", "c"], "other collections show it at once");
+  await quiet();
+  assert.deepEqual(requests.filter(({ cid, method }) => cid || method === "patch").map(({ method }) => method), ["create", "patch", "create", "create"]);
+  assert.deepEqual([...server.rows.values()].map(({ id, title, completed }) => [id, title, completed]), [["a", "milk", true], ["b", "tea", false]]);
+  assert.deepEqual([todos.pluck("id"), second.pluck("id"), errors], [["a", "b"], ["a", "b"], ["invalid"]]);
+  assert.equal(todos.get("a"), milk);
+  assert.ok(!log.some((line) => /change:id|destroy/.test(line)), log.join("\n"));
+  other.delete("a");
+  milk.save({ title: "again" }, { error });
+  await quiet();
+  assert.deepEqual([[...server.rows.keys()], errors.at(-1)], [["b"], "not_found"], "one that was deleted does not come back");
+});
+
+test("a model that is given an id of its own without a line, or before the client is loaded", async () => {
+  const { db, server, open } = stage();
+  const { syncedModel, syncedCollection } = synced(Backbone, /** @type {any} */ (Promise.resolve(db)));
+  const todos = new (syncedCollection.extend({ model: syncedModel.extend({}, { modelname: "Todo" }) }))();
+  const milk = todos.create({ id: "a", title: "milk" });
+  milk.save({ title: "oat milk" });
+  await settled();
+  todos.create({ id: "b", title: "tea" }).destroy();
+  await open();
+  assert.deepEqual([...server.rows.values()], [{ id: "a", title: "oat milk", completed: false }]);
+  assert.deepEqual(todos.models, [milk]);
 });
 
 test("the broadcast before the confirm, and the confirm before the broadcast", async () => {
@@ -318,6 +521,29 @@ test("a fetch while a creation is not confirmed keeps the model", async () => {
   assert.equal(todos.length, 2);
 });
 
+test("what is created and destroyed while a fetch is under way", async () => {
+  const { todos, quiet, log } = await scene({ rows: ["milk", "soap"] });
+  todos.fetch();
+  const tea = todos.create({ title: "tea" });
+  todos.at(0).destroy();
+  await quiet();
+  assert.deepEqual(todos.pluck("title"), ["soap", "tea"]);
+  assert.equal(todos.at(1), tea);
+  assert.deepEqual(log.filter((line) => / (add|remove) /.test(line)).map((line) => line.split(" ")[1]), ["add", "remove"]);
+});
+
+test("a fetch that waits for its rows when the connection is closed ends, and one after it", async () => {
+  const { todos, db } = await scene({ isOpen: false });
+  const seen = [];
+  const error = (_todos, { code }) => seen.push(code);
+  todos.fetch({ error });
+  await settled();
+  db.close();
+  todos.fetch({ error });
+  await settled();
+  assert.deepEqual(seen, ["closed", "closed"]);
+});
+
 test("with wait nothing is shown before the confirm, in no collection, and then it is there once", async () => {
   const { todos, Todos, quiet, log } = await scene();
   const second = new Todos();
@@ -331,6 +557,23 @@ test("with wait nothing is shown before the confirm, in no collection, and then 
   assert.notEqual(second.at(0), model);
   assert.deepEqual(events.map((line) => line.split(" ")[1]), ["add", "update"]);
   assert.deepEqual(log.map((line) => line.split(" ")[1]), ["add", "update", "sync"]);
+});
+
+test("destroyed elsewhere in the page before a creation that waits has called back: it does not stay", async () => {
+  const { todos, db, take, answer, quiet, server } = await scene();
+  todos.create({ title: "milk" }, { wait: true });
+  await settled();
+  take().forEach(answer);
+  db.model("Todo").delete(1);
+  await quiet();
+  assert.deepEqual([todos.length, server.rows.size], [0, 0]);
+});
+
+test("a model that leaves when its creation has waited: its row is there all the same", async () => {
+  const { Todo, todos, quiet } = await scene();
+  new Todo({ title: "milk" }).save(null, { wait: true, success: (model) => model.leave() });
+  await quiet();
+  assert.deepEqual(todos.pluck("title"), ["milk"]);
 });
 
 test("destroyed by another while a save with wait is under way: the error, and then it is gone", async () => {
@@ -368,6 +611,29 @@ test("destroy with wait of what is not there: the error, and then it is gone", a
   assert.deepEqual(log.map((line) => line.split(" ")[1]), ["request", "error", "remove", "update", "destroy"]);
 });
 
+test("destroyed by another while a destroy with wait is under way: the error, and then it is gone", async () => {
+  const { todos, other, take, answer, log } = await scene({ rows: ["milk"] });
+  todos.at(0).destroy({ wait: true });
+  await settled();
+  other.delete(1);
+  take().forEach(answer);
+  await settled();
+  assert.deepEqual(log.map((line) => line.split(" ")[1]), ["request", "error", "remove", "update", "destroy"]);
+});
+
+test("saved before the rows are here, and not there: the error, and then it is gone", async () => {
+  const { todos, socket, take, answer } = await scene({ isOpen: false });
+  todos.add({ id: 9, title: "none" }).save({ completed: true });
+  const log = record({ todos });
+  await settled();
+  socket.open();
+  take().forEach(answer);
+  await settled();
+  take().filter(({ method }) => method === "update").forEach(answer);
+  await settled();
+  assert.deepEqual(log.map((line) => line.split(" ")[1]), ["error", "remove", "update", "destroy"]);
+});
+
 // What the server refuses.
 
 test("a refused creation: the error, with the model as it was saved; then it leaves no trace, and can be saved again", async () => {
@@ -390,6 +656,44 @@ test("a refused creation: the error, with the model as it was saved; then it lea
   assert.deepEqual([todos.pluck("id"), second.pluck("id")], [[1], [1]]);
 });
 
+test("a refused creation that is saved again by its own error callback", async () => {
+  for (const wait of [false, true]) {
+    const { todos, Todos, quiet, server } = await scene();
+    const second = new Todos();
+    const seen = [];
+    const success = () => seen.push("success");
+    const model = todos.create({ title: "" }, { wait, error: (model) => model.save({ title: "milk" }, { success }) });
+    await quiet();
+    assert.deepEqual(seen, ["success"]);
+    assert.deepEqual([...server.rows.keys()], [1]);
+    assert.deepEqual([todos.pluck("id"), second.pluck("id"), model.id], [[1], [1], 1]);
+    if (!wait) assert.equal(todos.at(0), model);
+  }
+});
+
+test("a refused creation that waited: what was added before stays where it was, as in Backbone", async () => {
+  const { todos, server, quiet } = await scene();
+  const model = todos.add({ title: "" });
+  model.save(null, { wait: true });
+  await quiet();
+  assert.equal(todos.at(0), model);
+  model.save({ title: "milk" }, { wait: true });
+  await quiet();
+  assert.deepEqual([todos.pluck("id"), [...server.rows.keys()]], [[1], [1]]);
+});
+
+test("a client that cannot be loaded: the error, and then a new model leaves its collection", async (context) => {
+  const printed = context.mock.method(console, "error", () => {});
+  const { syncedModel, syncedCollection } = synced(Backbone, /** @type {any} */ (Promise.reject(new Error("offline"))));
+  const todos = new (syncedCollection.extend({ model: syncedModel.extend({}, { modelname: "Todo" }) }))();
+  const log = record({ todos });
+  todos.create({ title: "milk" });
+  todos.fetch();
+  await settled();
+  assert.deepEqual(log.map((line) => line.split(" ")[1]), ["add", "update", "request", "request", "error", "error", "remove", "update"]);
+  assert.equal(printed.mock.callCount(), 1);
+});
+
 test("a refused change: the error, with what was tried; then the model is as the row is, with what others did", async () => {
   const { todos, other, quiet, log } = await scene({ rows: ["milk"] });
   const model = todos.at(0);
@@ -404,6 +708,23 @@ test("a refused change: the error, with what was tried; then the model is as the
     "todos error",
     'todos change:title = "milk" (remote)',
   ]);
+});
+
+test("a refused change while another model of the row is being saved: the error still comes first", async () => {
+  const { todos, Todos, quiet, take, answer } = await scene({ rows: ["milk"] });
+  const second = new Todos();
+  second.fetch();
+  await quiet();
+  const seen = [];
+  todos.at(0).save({ title: "" }, { error: (model) => seen.push(model.get("title")) });
+  second.at(0).save({ completed: true });
+  await settled();
+  for (const message of take()) {
+    answer(message);
+    await settled();
+  }
+  assert.deepEqual(seen, [""]);
+  for (const { attributes } of [todos.at(0), second.at(0)]) assert.deepEqual(attributes, { id: 1, title: "milk", completed: true });
 });
 
 test("a refused destroy brings the row back", async () => {
@@ -477,6 +798,23 @@ test("the name can stand on the collection alone, or on the model alone", async 
   await open();
   other.create("milk");
   assert.deepEqual([ofCollection.pluck("title"), ofModel.pluck("title")], [["milk"], ["milk"]]);
+});
+
+test("classes, and the base classes themselves", async () => {
+  const { syncedModel, syncedCollection, other, open } = stage();
+  class Todo extends syncedModel {
+    static modelname = "Todo";
+  }
+  class Todos extends syncedCollection {
+    static modelname = "Todo";
+    preinitialize() {
+      this.model = Todo;
+    }
+  }
+  const [todos, bare] = [new Todos(), new syncedCollection([], { model: Todo })];
+  await open();
+  other.create("milk");
+  for (const collection of [todos, bare]) assert.deepEqual(collection.map((model) => [model instanceof Todo, model.get("title")]), [[true, "milk"]]);
 });
 
 test("one model has one idAttribute", () => {
