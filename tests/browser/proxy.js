@@ -29,6 +29,8 @@ export class Proxy {
   #target;
   /** @type {Set<Line>} */
   #lines = new Set();
+  /** Of browsers, whatever they are for: one that is kept for later would keep the proxy from its end. @type {Set<import("node:net").Socket>} */
+  #clients = new Set();
   #listener = createServer({ allowHalfOpen: true }, (client) => this.#accept(client));
 
   /** @param {() => number} target port */
@@ -63,6 +65,7 @@ export class Proxy {
 
   async stop() {
     for (const line of this.#lines) this.#drop(line);
+    for (const client of this.#clients) client.destroy();
     const closed = once(this.#listener, "close");
     this.#listener.close();
     await closed;
@@ -70,6 +73,8 @@ export class Proxy {
 
   /** @param {import("node:net").Socket} client */
   #accept(client) {
+    this.#clients.add(client);
+    client.on("close", () => this.#clients.delete(client));
     client.on("error", () => {});
     client.once("data", (head) => {
       const isSocket = /^GET \/sync /.test(head.toString("latin1"));
