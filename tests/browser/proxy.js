@@ -64,10 +64,10 @@ export class Proxy {
   }
 
   async stop() {
-    for (const line of this.#lines) this.#drop(line);
-    for (const client of this.#clients) client.destroy();
     const closed = once(this.#listener, "close");
     this.#listener.close();
+    for (const line of this.#lines) this.#drop(line);
+    for (const client of this.#clients) client.destroy();
     await closed;
   }
 
