@@ -525,6 +525,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::filter::Relation;
 
     fn eq(field: &'static str, value: &str) -> Expr {
         Expr::Eq(field, Value::Text(value.into()))
@@ -577,6 +578,132 @@ mod tests {
         }
         assert!(queries.by_filter.is_empty() && queries.routed.is_empty() && queries.unrouted.is_empty());
         assert!(queries.names.is_empty());
+    }
+
+    /// Some number below `end`, always the same ones in the same order.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(self.0 >> 33).unwrap() % end
+        }
+
+        fn of<'a>(&mut self, values: &[&'a str]) -> &'a str {
+            values[self.below(values.len())]
+        }
+    }
+
+    /// Some of them are equal, and some look as if they were.
+    const VALUES: [&str; 24] = [
+        "null",
+        "false",
+        "true",
+        "0",
+        "-0",
+        "-0.0",
+        "1",
+        "1.0",
+        "10e-1",
+        "2.5",
+        "-3",
+        "9007199254740993",
+        "18446744073709551615",
+        "10000000000000000000",
+        "1e19",
+        "1e300",
+        r#""""#,
+        r#""a""#,
+        r#""\u0061""#,
+        r#""1""#,
+        "[1]",
+        "[1.0]",
+        r#"{"a":1,"b":[-0.0]}"#,
+        r#"{"b":[0],"a":1}"#,
+    ];
+
+    fn some_filter(random: &mut Random, depth: usize) -> Expr {
+        let field = ["a", "b", "c"][random.below(3)];
+        let value = serde_json::from_str::<serde_json::Value>(random.of(&VALUES)).unwrap();
+        let kind = if depth == 0 { random.below(6) } else { random.below(12) };
+        let mut parts = || (0..random.below(4)).map(|_| some_filter(random, depth - 1)).collect();
+        match kind {
+            0..=3 => Expr::Eq(field, value.into()),
+            4 => Expr::Compare(field, Relation::GreaterOrEqual, value.into()),
+            5 => Expr::Prefix(field, "a".into()),
+            6..=7 => Expr::and(parts()),
+            8..=10 => Expr::or(parts()),
+            _ => some_filter(random, depth - 1).negated(),
+        }
+    }
+
+    /// A row, or none.
+    fn some_row(random: &mut Random) -> Option<Bytes> {
+        let mut row = serde_json::Map::new();
+        for field in ["a", "b", "c", "d"] {
+            if random.below(5) > 0 {
+                row.insert(field.into(), serde_json::from_str(random.of(&VALUES)).unwrap());
+            }
+        }
+        (random.below(4) > 0).then(|| serde_json::to_vec(&row).unwrap().into())
+    }
+
+    /// Whatever is asked, and whatever was asked before: a change comes to those whom it concerns, once.
+    #[test]
+    fn a_change_comes_to_just_those_whom_it_concerns() {
+        let mut random = Random(7);
+        for round in 0..100 {
+            let mut queries = Queries::default();
+            // Without fields, now and then: then rows are not even read.
+            let (most, depth) = (1 + random.below(30), random.below(4));
+            for _ in 0..most {
+                let filter = some_filter(&mut random, depth);
+                if !queries.by_filter.contains_key(&filter) && (round % 3 > 0 || names(&filter).is_empty()) {
+                    queries.add(query(filter));
+                }
+            }
+            while !queries.by_filter.is_empty() {
+                for _ in 0..10 {
+                    let (old, new) = (some_row(&mut random), some_row(&mut random));
+                    let change = change(old, new);
+                    let mut heard = Vec::new();
+                    queries.judge(&change, |query, view| heard.push((Arc::as_ptr(query), view)));
+                    let all = queries.by_filter.values();
+                    let mut expected: Vec<_> =
+                        all.filter_map(|query| Some((Arc::as_ptr(query), query.judge(&change)?))).collect();
+                    heard.sort_by_key(|(query, _)| query.addr());
+                    expected.sort_by_key(|(query, _)| query.addr());
+                    assert_eq!(heard, expected, "{change:?} {queries:?}");
+                }
+                let at = random.below(queries.by_filter.len());
+                let left = queries.by_filter.values().nth(at).unwrap().clone();
+                queries.remove(&left);
+                let mut counted = BTreeMap::<_, usize>::new();
+                for name in queries.by_filter.values().flat_map(|query| query.names()) {
+                    *counted.entry(name).or_default() += 1;
+                }
+                assert_eq!(queries.names, counted);
+            }
+            assert!(queries.routed.is_empty() && queries.unrouted.is_empty());
+        }
+    }
+
+    fn names(filter: &Expr) -> Names {
+        let mut names = Names::new();
+        filter.names(&mut names);
+        names
+    }
+
+    fn change(old: Option<Bytes>, new: Option<Bytes>) -> PublishedChange {
+        PublishedChange {
+            model: "Task",
+            id_name: "id",
+            key: Key::Int(1),
+            cid: None,
+            old,
+            wire: new.clone(),
+            new,
+        }
     }
 
     #[test]

@@ -110,7 +110,8 @@ impl<M> Not for Filter<M> {
 
 /// A filter without its model's type. An empty `And` is every row, an empty `Or` none.
 ///
-/// The parts of an `And` or `Or` are sorted, and none is there twice: so filters that ask the same in another order are equal.
+/// The parts of an `And` or `Or` are sorted, and none is there twice: so filters that ask the same in another order are equal. What holds for
+/// every row or for none does so at a glance: there is no empty `And` or `Or` in another expression.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Expr {
     Eq(&'static str, Value),
@@ -143,14 +144,14 @@ impl Relation {
 
 impl Expr {
     pub(crate) fn and(parts: Vec<Expr>) -> Self {
-        Self::flat(parts, Self::And, |expr| match expr {
+        Self::flat(parts, Self::And, &Self::Or(Vec::new()), |expr| match expr {
             Self::And(inner) => Ok(inner),
             other => Err(other),
         })
     }
 
     pub(crate) fn or(parts: Vec<Expr>) -> Self {
-        Self::flat(parts, Self::Or, |expr| match expr {
+        Self::flat(parts, Self::Or, &Self::And(Vec::new()), |expr| match expr {
             Self::Or(inner) => Ok(inner),
             other => Err(other),
         })
@@ -159,14 +160,17 @@ impl Expr {
     pub(crate) fn negated(self) -> Self {
         match self {
             Self::Not(inner) => *inner,
+            Self::And(parts) if parts.is_empty() => Self::Or(parts),
+            Self::Or(parts) if parts.is_empty() => Self::And(parts),
             expr => Self::Not(Box::new(expr)),
         }
     }
 
-    /// `a & (b & c)` and `(c & a) & b` are one expression, and one alone stands for itself.
+    /// `a & (b & c)` and `(c & a) & b` are one expression, and one alone stands for itself. One part may decide for all.
     fn flat(
         parts: Vec<Expr>,
         join: fn(Vec<Expr>) -> Self,
+        decides: &Self,
         open: fn(Expr) -> Result<Vec<Expr>, Expr>,
     ) -> Self {
         let mut flat = Vec::with_capacity(parts.len());
@@ -175,6 +179,9 @@ impl Expr {
                 Ok(inner) => flat.extend(inner),
                 Err(other) => flat.push(other),
             }
+        }
+        if flat.contains(decides) {
+            return decides.clone();
         }
         flat.sort_unstable();
         flat.dedup();
@@ -327,6 +334,24 @@ mod tests {
         assert!(Expr::Not(Box::new(eq("a", 0))).matches(body));
         assert!(Expr::and(vec![]).matches(body));
         assert!(!Expr::or(vec![]).matches(body));
+    }
+
+    /// What holds for every row, or none, is known without a look at one, and is one filter.
+    #[test]
+    fn what_does_not_depend_on_a_row_is_said_shortly() {
+        let (all, none) = (Expr::And(Vec::new()), Expr::Or(Vec::new()));
+        for filter in [
+            none.clone().negated(),
+            Expr::or(vec![eq("a", 1), all.clone()]),
+            Expr::or(vec![all.clone(), Expr::and(vec![eq("a", 1), none.clone()])]),
+            Expr::and(vec![all.clone(), Expr::or(vec![none.clone(), all.clone()])]),
+        ] {
+            assert_eq!(filter, all);
+            assert_eq!(filter.negated(), none);
+        }
+        assert_eq!(Expr::and(vec![eq("a", 1), none.clone()]), none);
+        assert_eq!(Expr::and(vec![eq("a", 1), all]), eq("a", 1));
+        assert_eq!(Expr::or(vec![eq("a", 1), none]), eq("a", 1));
     }
 
     #[test]
