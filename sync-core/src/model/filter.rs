@@ -321,6 +321,9 @@ mod tests {
         assert!(eq("z", serde_json::Value::Null).matches(body));
         assert!(eq("absent", serde_json::Value::Null).matches(body));
         assert!(eq("o", serde_json::json!({"a": 2, "b": 1})).matches(body));
+        assert!(eq("n", 2.0).matches(br#"{"n":2}"#));
+        assert!(eq("n", serde_json::json!([1.0, {"a": -0.0}])).matches(br#"{"n":[1,{"a":0}]}"#));
+        assert!(!eq("n", serde_json::json!([1.5])).matches(br#"{"n":[1]}"#));
         assert!(!eq("n", "2").matches(body));
         assert!(!eq("n", 2.5).matches(body));
     }
@@ -357,6 +360,9 @@ mod tests {
     #[test]
     fn big_integers_stay_exact() {
         assert!(eq("n", u64::MAX).matches(format!(r#"{{"n":{}}}"#, u64::MAX).as_bytes()));
+        assert!(eq("n", 1e19).matches(br#"{"n":10000000000000000000}"#));
+        assert!(eq("n", 1_u64 << 63).matches(br#"{"n":9223372036854775808.0}"#));
+        assert!(!eq("n", u64::MAX).matches(br#"{"n":18446744073709551616.0}"#));
         assert!(!eq("n", u64::MAX).matches(format!(r#"{{"n":{}}}"#, u64::MAX - 1).as_bytes()));
         assert!(!eq("n", (1_i64 << 53) + 1).matches(format!(r#"{{"n":{}}}"#, 1_i64 << 53).as_bytes()));
     }
