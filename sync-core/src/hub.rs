@@ -111,7 +111,7 @@ impl Hub {
         {
             let queries = self.queries.lock();
             for transaction in transactions {
-                let mut nodes: SmallVec<[(&Arc<Query>, Entries); 4]> = SmallVec::new();
+                let mut concerned: SmallVec<[(&Arc<Query>, TailEntry); 4]> = SmallVec::new();
                 for (index, change) in transaction.changes.iter().enumerate() {
                     let mut encoded = Encoded::new(change, transaction.seq);
                     let Some(of_model) = queries.get(change.model) else { continue };
@@ -121,19 +121,20 @@ impl Hub {
                             is_removal: view == View::Removed,
                             message: encoded.message(view),
                         };
-                        match nodes.iter_mut().find(|(other, _)| Arc::ptr_eq(other, query)) {
-                            Some((_, entries)) => entries.push(entry),
-                            None => nodes.push((query, smallvec::smallvec![entry])),
-                        }
+                        concerned.push((query, entry));
                     });
                 }
-                for (query, entries) in nodes {
+                // A query's together, in the order of the changes. Many may hear of one change: none is looked for among them.
+                concerned.sort_by_key(|(query, _)| Arc::as_ptr(query).addr());
+                for of_query in concerned.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
+                    let Some((query, _)) = of_query.first() else { continue };
+                    let entries = of_query.iter().map(|(_, entry)| entry.clone()).collect();
                     query.tail.lock().push(transaction.seq, entries);
-                    if !dirty.iter().any(|other| Arc::ptr_eq(other, query)) {
-                        dirty.push(query.clone());
-                    }
+                    dirty.push((*query).clone());
                 }
             }
+            dirty.sort_unstable_by_key(|query| Arc::as_ptr(query).addr());
+            dirty.dedup_by(|a, b| Arc::ptr_eq(a, b));
             self.head.store(last.seq, Ordering::Release);
         }
         for query in dirty {
@@ -686,6 +687,28 @@ mod tests {
             }
             assert!(queries.routed.is_empty() && queries.unrouted.is_empty());
         }
+    }
+
+    /// How long it takes to publish one change that so many queries hear of.
+    fn time_of_a_change(hearing: i64) -> std::time::Duration {
+        let hub = Hub::new(0);
+        let mut queries = Queries::default();
+        for number in 0..hearing {
+            queries.add(query(Expr::Compare("a", Relation::Greater, Value::Int(-number))));
+        }
+        hub.queries.lock().insert("Task", queries);
+        let change = change(None, Some(r#"{"a":1}"#.into()));
+        let transaction = Published { seq: 1, changes: smallvec::smallvec![change] };
+        let started = std::time::Instant::now();
+        hub.publish(&[transaction]);
+        started.elapsed()
+    }
+
+    #[test]
+    fn a_change_that_many_hear_of_costs_each_the_same() {
+        let best = |hearing| (0..3).map(|_| time_of_a_change(hearing)).min().unwrap();
+        let (few, many) = (best(1_000), best(30_000));
+        assert!(many < few * 30 * 5, "{few:?} for 1,000, {many:?} for 30,000");
     }
 
     fn names(filter: &Expr) -> Names {
