@@ -203,25 +203,34 @@ impl Expr {
         FieldValues::read(body, names).is_some_and(|row| self.judge(&row))
     }
 
-    /// The rows that can match at all, by the value of one field, if the filter says so: the narrowest such choice.
-    pub(crate) fn route(&self) -> Option<Route> {
+    /// The rows that can match at all, by the values of one field: a choice for each field by which the filter says so.
+    pub(crate) fn routes(&self) -> Vec<Route> {
         match self {
-            Self::Eq(field, value) => Some(Route { field, values: vec![value.clone()] }),
+            Self::Eq(field, value) => vec![Route { field, values: vec![value.clone()] }],
             Self::And(parts) => {
-                parts.iter().filter_map(Self::route).min_by_key(|route| (route.values.len(), route.field))
+                let mut routes: Vec<_> = parts.iter().flat_map(Self::routes).collect();
+                routes.sort_by_key(|route| (route.field, route.values.len()));
+                routes.dedup_by_key(|route| route.field);
+                routes
             }
             Self::Or(parts) => {
-                let mut routes = parts.iter().map(Self::route);
-                let mut all = routes.next()??;
-                for route in routes {
-                    let route = route.filter(|route| route.field == all.field)?;
-                    all.values.extend(route.values);
+                let mut parts = parts.iter().map(Self::routes);
+                let mut routes = parts.next().unwrap_or_default();
+                for mut part in parts {
+                    routes.retain_mut(|route| {
+                        let of_field = part.iter_mut().find(|other| other.field == route.field);
+                        let is_in_all = of_field.is_some();
+                        route.values.extend(of_field.into_iter().flat_map(|other| other.values.drain(..)));
+                        is_in_all
+                    });
                 }
-                all.values.sort_unstable();
-                all.values.dedup();
-                Some(all)
+                for route in &mut routes {
+                    route.values.sort_unstable();
+                    route.values.dedup();
+                }
+                routes
             }
-            Self::Compare(..) | Self::Prefix(..) | Self::Not(_) => None,
+            Self::Compare(..) | Self::Prefix(..) | Self::Not(_) => Vec::new(),
         }
     }
 
@@ -355,6 +364,29 @@ mod tests {
         assert_eq!(Expr::and(vec![eq("a", 1), none.clone()]), none);
         assert_eq!(Expr::and(vec![eq("a", 1), all]), eq("a", 1));
         assert_eq!(Expr::or(vec![eq("a", 1), none]), eq("a", 1));
+    }
+
+    #[test]
+    fn the_routes_of_a_filter() {
+        let routes = |filter: Expr| {
+            let routes = filter.routes().into_iter().map(|route| (route.field, route.values.len()));
+            routes.collect::<Vec<_>>()
+        };
+        let either =
+            |field, values: &[&str]| Expr::or(values.iter().map(|value| eq(field, *value)).collect());
+        assert_eq!(routes(eq("a", "1")), [("a", 1)]);
+        assert_eq!(routes(either("a", &["1", "2", "1"])), [("a", 2)]);
+        let both = Expr::and(vec![either("a", &["1", "2"]), eq("b", "1")]);
+        assert_eq!(routes(both.clone()), [("a", 2), ("b", 1)]);
+        assert_eq!(routes(Expr::and(vec![both.clone(), eq("a", "3")])), [("a", 1), ("b", 1)], "the narrower");
+        assert_eq!(routes(Expr::or(vec![both.clone(), eq("a", "3")])), [("a", 3)]);
+        assert_eq!(routes(Expr::or(vec![both.clone(), eq("a", "1")])), [("a", 2)]);
+        assert_eq!(routes(Expr::or(vec![both, eq("c", "1")])), []);
+        assert_eq!(routes(Expr::or(vec![eq("a", "1"), eq("b", "2")])), []);
+        assert_eq!(routes(Expr::or(vec![eq("a", "1"), eq("a", "2").negated()])), []);
+        assert_eq!(routes(eq("a", "1").negated()), []);
+        assert_eq!(routes(Expr::And(Vec::new())), []);
+        assert_eq!(routes(Expr::Or(Vec::new())), []);
     }
 
     #[test]
