@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sync_core::{SyncedModel, sync_handlers};
+use sync_core::{Server, SyncedModel, store::MemoryStore, sync_handlers};
 use sync_tests::{Client, TestServer};
 
 /// A row with one field that may be anything.
@@ -176,6 +176,27 @@ async fn a_cursor_is_continued_by_the_same_filter_however_it_is_written() {
     let other = json!({"list": {"in": ["a", "b"]}, "priority": {"gte": 2}});
     let (anew, _) = subscribe(&mut server.client().await, "q", other, Some(&cursor)).await;
     assert_eq!(anew, [json!("scope"), kept, new]);
+    server.stop().await;
+}
+
+/// The log does not reach back to where the client was: it gets all rows anew, and still those of its filter alone.
+#[tokio::test]
+async fn a_filter_is_kept_where_the_log_was_cut() {
+    let store = MemoryStore::new().log_retention(1);
+    let server = TestServer::on(Server::builder().custom_store(store)).await;
+    let mut writer = server.client().await;
+    let kept = task(&mut writer, "a", 5).await;
+    let filter = or_end(&json!({"list": "a", "priority": {"gte": 3}}));
+    let (_, cursor) = subscribe(&mut server.client().await, "q", filter.clone(), None).await;
+    for _ in 0..200 {
+        task(&mut writer, "b", 5).await;
+    }
+    let mut client = server.client().await;
+    let (anew, _) = subscribe(&mut client, "q", filter, Some(&cursor)).await;
+    assert_eq!(anew, [json!("horizon"), kept.clone()]);
+    task(&mut writer, "b", 5).await;
+    write(&mut writer, "patch", json!({"id": kept, "priority": 2})).await;
+    assert_eq!(changes(&mut client, &mut writer).await, [("remove".to_owned(), kept)]);
     server.stop().await;
 }
 
