@@ -682,6 +682,39 @@ mod tests {
         }
     }
 
+    /// A transaction is one node in a tail, with its changes in their order.
+    #[test]
+    fn the_changes_of_a_transaction_stay_together() {
+        let hub = Hub::new(0);
+        let mut queries = Queries::default();
+        let all: Vec<_> = (0..10)
+            .map(|number| queries.add(Expr::Compare("a", Relation::Greater, Value::Int(number))))
+            .collect();
+        let mut places: Vec<_> = all.iter().map(|query| query.tail.lock().end()).collect();
+        hub.queries.lock().insert("Task", queries);
+        let row = |number: usize| change(None, Some(format!(r#"{{"a":{number}}}"#).into()));
+        hub.publish(&[Published { seq: 1, changes: [10, 5, 10].map(row).into_iter().collect() }]);
+        for (number, place) in places.iter_mut().enumerate() {
+            let (seq, entries) = place.advance(1).unwrap();
+            let indexes: Vec<_> = entries.iter().map(|entry| entry.index).collect();
+            assert_eq!((seq, &*indexes), (1, if number < 5 { &[0, 1, 2][..] } else { &[0, 2] }), "{number}");
+            assert!(place.advance(1).is_none());
+        }
+    }
+
+    /// What a cursor belongs to.
+    #[test]
+    fn the_hash_of_a_query_is_of_its_model_its_schema_and_its_filter() {
+        let hash = |model, schema, filter| Query::new(model, schema, filter, None).hash();
+        let of_one = hash("Task", 1, eq("a", "1"));
+        assert_eq!(of_one, hash("Task", 1, eq("a", "1")));
+        for other in
+            [hash("Todo", 1, eq("a", "1")), hash("Task", 2, eq("a", "1")), hash("Task", 1, eq("a", "2"))]
+        {
+            assert_ne!(of_one, other);
+        }
+    }
+
     /// How long it takes to publish one change that so many queries hear of.
     fn time_of_a_change(hearing: i64) -> std::time::Duration {
         let hub = Hub::new(0);

@@ -131,9 +131,13 @@ async fn a_filter_never_widens_what_a_client_may_see() {
     let confirm = client.answer(&json!(1)).await;
     assert!(confirm["model"].is_null(), "{confirm}");
     let seen = task(&mut client, "a", 2).await;
-    for filter in
-        [json!({}), json!({"list": "a"}), json!({"not": {"list": "b"}}), json!({"or": [{"priority": 1}, {}]})]
-    {
+    for filter in [
+        json!({}),
+        json!({"list": {}}),
+        json!({"list": "a"}),
+        json!({"not": {"list": "b"}}),
+        json!({"or": [{"priority": 1}, {}]}),
+    ] {
         let answer =
             client.ask(&json!({"method": "read", "id": "r", "modelname": "Task", "where": filter})).await;
         let ids: Vec<_> = answer["models"].as_array().unwrap().iter().map(|row| &row["id"]).collect();
@@ -240,7 +244,8 @@ async fn what_is_no_filter_is_told() {
     let server = TestServer::memory().await;
     let mut client = server.client().await;
     let long = json!({"list": {"in": vec!["x"; 257]}});
-    let large = json!({"list": "x".repeat(16 * 1024)});
+    let large = json!({"list": "x".repeat(16 * 1024 - r#"{"list":""}"#.len() + 1)});
+    let many = json!({"or": (0..257).map(|_| json!({"list": {"prefix": "x"}})).collect::<Vec<_>>()});
     for (filter, message) in [
         (json!(1), "`where` must be made of objects, with no name given twice"),
         (json!([]), "`where` must be made of objects, with no name given twice"),
@@ -263,6 +268,7 @@ async fn what_is_no_filter_is_told() {
         (json!({"list": {"in": "a"}}), "`where`: `in` of `list` takes a list of values"),
         (json!({"list": {"prefix": 1}}), "`where`: `prefix` of `list` takes a string"),
         (long, "`where` compares with more than 256 values"),
+        (many, "`where` compares with more than 256 values"),
         (large, "`where` must be of at most 16384 bytes"),
     ] {
         for method in ["read", "subscribe"] {
@@ -284,6 +290,15 @@ async fn what_is_no_filter_is_told() {
     assert_eq!(answer["code"], "invalid");
     let both = json!({"method": "read", "id": "q", "modelname": "Task", "model": {"id": 1}, "where": {}});
     assert_eq!(client.ask(&both).await["message"], "a `read` has a `model` or a `where`");
+    // The largest filters that there may be.
+    for filter in [
+        json!({"list": {"in": vec!["x"; 256]}}),
+        json!({"list": "x".repeat(16 * 1024 - r#"{"list":""}"#.len())}),
+    ] {
+        let answer =
+            client.ask(&json!({"method": "read", "id": "q", "modelname": "Task", "where": filter})).await;
+        assert_eq!(answer["method"], "read", "{answer}");
+    }
     // And the connection goes on.
     assert_eq!(
         client.ask(&json!({"method": "read", "id": "q", "modelname": "Task", "where": {"id": 1}})).await["method"],

@@ -348,6 +348,19 @@ mod tests {
         assert!(!Expr::or(vec![]).matches(body));
     }
 
+    #[test]
+    fn filters_that_ask_the_same_are_one() {
+        let (a, b, c) = (|| eq("a", 1), || eq("b", 2), || eq("c", 3));
+        for join in [Expr::and, Expr::or] {
+            let all = join(vec![a(), b(), c()]);
+            assert_eq!(join(vec![join(vec![c(), a()]), b(), c()]), all);
+            assert_eq!(join(vec![all.clone()]), all);
+            assert_eq!(all.clone().negated().negated(), all);
+        }
+        assert_eq!(Expr::and(vec![eq("a", 1), eq("a", 1.0)]), a());
+        assert_ne!(Expr::and(vec![a(), b()]), Expr::or(vec![a(), b()]));
+    }
+
     /// What holds for every row, or none, is known without a look at one, and is one filter.
     #[test]
     fn what_does_not_depend_on_a_row_is_said_shortly() {
@@ -382,6 +395,8 @@ mod tests {
         assert_eq!(routes(Expr::or(vec![both.clone(), eq("a", "3")])), [("a", 3)]);
         assert_eq!(routes(Expr::or(vec![both.clone(), eq("a", "1")])), [("a", 2)]);
         assert_eq!(routes(Expr::or(vec![both, eq("c", "1")])), []);
+        let crossed = (0..4).map(|n| Expr::and(vec![eq("a", n), eq("b", 3 - n)])).collect();
+        assert!(Expr::or(crossed).routes().iter().all(|route| route.values.is_sorted()));
         assert_eq!(routes(Expr::or(vec![eq("a", "1"), eq("b", "2")])), []);
         assert_eq!(routes(Expr::or(vec![eq("a", "1"), eq("a", "2").negated()])), []);
         assert_eq!(routes(eq("a", "1").negated()), []);
