@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sync_core::{Server, SyncedModel, store::MemoryStore, sync_handlers};
+use sync_core::{Limits, Server, SyncedModel, store::MemoryStore, sync_handlers};
 use sync_tests::{Client, TestServer};
 
 /// A row with one field that may be anything.
@@ -201,6 +201,39 @@ async fn a_filter_is_kept_where_the_log_was_cut() {
     task(&mut writer, "b", 5).await;
     write(&mut writer, "patch", json!({"id": kept, "priority": 2})).await;
     assert_eq!(changes(&mut client, &mut writer).await, [("remove".to_owned(), kept)]);
+    server.stop().await;
+}
+
+/// So does a `read` of so many rows that the log is cut between its pages.
+#[tokio::test]
+async fn a_long_read_keeps_its_filter_where_the_log_was_cut() {
+    let store = MemoryStore::new().log_retention(1);
+    let mut limits = Limits::default();
+    limits.outbox_bytes = 1024;
+    let server = TestServer::on(Server::builder().custom_store(store).limits(limits)).await;
+    let (mut client, mut writer) = (server.client().await, server.client().await);
+    let title = "x".repeat(60_000);
+    for list in ["a", "b"].repeat(120) {
+        let title = if list == "a" { &title } else { "" };
+        write(&mut writer, "create", json!({"list": list, "priority": 1, "title": title})).await;
+    }
+    client.send(&json!({"method": "read", "id": "r", "modelname": "Task", "where": {"list": "a"}})).await;
+    assert_eq!(client.receive().await["more"], true);
+    // It does not take what is sent: more than what the line holds.
+    for _ in 0..200 {
+        task(&mut writer, "a", 2).await;
+    }
+    let mut was_reset = false;
+    loop {
+        let message = client.receive().await;
+        was_reset |= message["reason"] == "horizon";
+        let rows = message["models"].as_array().into_iter().flatten();
+        assert!(rows.into_iter().all(|row| row["list"] == "a"), "{message}");
+        if message["more"] == false {
+            break;
+        }
+    }
+    assert!(was_reset);
     server.stop().await;
 }
 
