@@ -8,7 +8,7 @@ pub mod process;
 
 use std::net::SocketAddr;
 
-use sync_core::{Limits, Running, Server};
+use sync_core::{Limits, Running, Server, ServerBuilder};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 pub use client::Client;
@@ -31,8 +31,12 @@ impl TestServer {
 
     /// With its rows in `store`, and these limits.
     pub async fn start(store: &str, limits: Limits) -> Self {
-        let server = Server::builder().store(store).limits(limits).build().unwrap();
-        let running = server.start().await.unwrap();
+        Self::on(Server::builder().store(store).limits(limits)).await
+    }
+
+    /// Of this making.
+    pub async fn on(builder: ServerBuilder) -> Self {
+        let running = builder.build().unwrap().start().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn({

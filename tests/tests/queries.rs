@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sync_core::{SyncedModel, sync_handlers};
+use sync_core::{Limits, Server, SyncedModel, store::MemoryStore, sync_handlers};
 use sync_tests::{Client, TestServer};
 
 /// A row with one field that may be anything.
@@ -131,9 +131,13 @@ async fn a_filter_never_widens_what_a_client_may_see() {
     let confirm = client.answer(&json!(1)).await;
     assert!(confirm["model"].is_null(), "{confirm}");
     let seen = task(&mut client, "a", 2).await;
-    for filter in
-        [json!({}), json!({"list": "a"}), json!({"not": {"list": "b"}}), json!({"or": [{"priority": 1}, {}]})]
-    {
+    for filter in [
+        json!({}),
+        json!({"list": {}}),
+        json!({"list": "a"}),
+        json!({"not": {"list": "b"}}),
+        json!({"or": [{"priority": 1}, {}]}),
+    ] {
         let answer =
             client.ask(&json!({"method": "read", "id": "r", "modelname": "Task", "where": filter})).await;
         let ids: Vec<_> = answer["models"].as_array().unwrap().iter().map(|row| &row["id"]).collect();
@@ -179,6 +183,60 @@ async fn a_cursor_is_continued_by_the_same_filter_however_it_is_written() {
     server.stop().await;
 }
 
+/// The log does not reach back to where the client was: it gets all rows anew, and still those of its filter alone.
+#[tokio::test]
+async fn a_filter_is_kept_where_the_log_was_cut() {
+    let store = MemoryStore::new().log_retention(1);
+    let server = TestServer::on(Server::builder().custom_store(store)).await;
+    let mut writer = server.client().await;
+    let kept = task(&mut writer, "a", 5).await;
+    let filter = or_end(&json!({"list": "a", "priority": {"gte": 3}}));
+    let (_, cursor) = subscribe(&mut server.client().await, "q", filter.clone(), None).await;
+    for _ in 0..200 {
+        task(&mut writer, "b", 5).await;
+    }
+    let mut client = server.client().await;
+    let (anew, _) = subscribe(&mut client, "q", filter, Some(&cursor)).await;
+    assert_eq!(anew, [json!("horizon"), kept.clone()]);
+    task(&mut writer, "b", 5).await;
+    write(&mut writer, "patch", json!({"id": kept, "priority": 2})).await;
+    assert_eq!(changes(&mut client, &mut writer).await, [("remove".to_owned(), kept)]);
+    server.stop().await;
+}
+
+/// So does a `read` of so many rows that the log is cut between its pages.
+#[tokio::test]
+async fn a_long_read_keeps_its_filter_where_the_log_was_cut() {
+    let store = MemoryStore::new().log_retention(1);
+    let mut limits = Limits::default();
+    limits.outbox_bytes = 1024;
+    let server = TestServer::on(Server::builder().custom_store(store).limits(limits)).await;
+    let (mut client, mut writer) = (server.client().await, server.client().await);
+    let title = "x".repeat(60_000);
+    for list in ["a", "b"].repeat(120) {
+        let title = if list == "a" { &title } else { "" };
+        write(&mut writer, "create", json!({"list": list, "priority": 1, "title": title})).await;
+    }
+    client.send(&json!({"method": "read", "id": "r", "modelname": "Task", "where": {"list": "a"}})).await;
+    assert_eq!(client.receive().await["more"], true);
+    // It does not take what is sent: more than what the line holds.
+    for _ in 0..200 {
+        task(&mut writer, "a", 2).await;
+    }
+    let mut was_reset = false;
+    loop {
+        let message = client.receive().await;
+        was_reset |= message["reason"] == "horizon";
+        let rows = message["models"].as_array().into_iter().flatten();
+        assert!(rows.into_iter().all(|row| row["list"] == "a"), "{message}");
+        if message["more"] == false {
+            break;
+        }
+    }
+    assert!(was_reset);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn each_of_many_lists_hears_of_its_own() {
     let server = TestServer::memory().await;
@@ -219,7 +277,8 @@ async fn what_is_no_filter_is_told() {
     let server = TestServer::memory().await;
     let mut client = server.client().await;
     let long = json!({"list": {"in": vec!["x"; 257]}});
-    let large = json!({"list": "x".repeat(16 * 1024)});
+    let large = json!({"list": "x".repeat(16 * 1024 - r#"{"list":""}"#.len() + 1)});
+    let many = json!({"or": (0..257).map(|_| json!({"list": {"prefix": "x"}})).collect::<Vec<_>>()});
     for (filter, message) in [
         (json!(1), "`where` must be made of objects, with no name given twice"),
         (json!([]), "`where` must be made of objects, with no name given twice"),
@@ -242,6 +301,7 @@ async fn what_is_no_filter_is_told() {
         (json!({"list": {"in": "a"}}), "`where`: `in` of `list` takes a list of values"),
         (json!({"list": {"prefix": 1}}), "`where`: `prefix` of `list` takes a string"),
         (long, "`where` compares with more than 256 values"),
+        (many, "`where` compares with more than 256 values"),
         (large, "`where` must be of at most 16384 bytes"),
     ] {
         for method in ["read", "subscribe"] {
@@ -263,6 +323,15 @@ async fn what_is_no_filter_is_told() {
     assert_eq!(answer["code"], "invalid");
     let both = json!({"method": "read", "id": "q", "modelname": "Task", "model": {"id": 1}, "where": {}});
     assert_eq!(client.ask(&both).await["message"], "a `read` has a `model` or a `where`");
+    // The largest filters that there may be.
+    for filter in [
+        json!({"list": {"in": vec!["x"; 256]}}),
+        json!({"list": "x".repeat(16 * 1024 - r#"{"list":""}"#.len())}),
+    ] {
+        let answer =
+            client.ask(&json!({"method": "read", "id": "q", "modelname": "Task", "where": filter})).await;
+        assert_eq!(answer["method"], "read", "{answer}");
+    }
     // And the connection goes on.
     assert_eq!(
         client.ask(&json!({"method": "read", "id": "q", "modelname": "Task", "where": {"id": 1}})).await["method"],

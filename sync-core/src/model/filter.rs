@@ -110,7 +110,8 @@ impl<M> Not for Filter<M> {
 
 /// A filter without its model's type. An empty `And` is every row, an empty `Or` none.
 ///
-/// The parts of an `And` or `Or` are sorted, and none is there twice: so filters that ask the same in another order are equal.
+/// The parts of an `And` or `Or` are sorted, and none is there twice: so filters that ask the same in another order are equal. What holds for
+/// every row or for none does so at a glance: there is no empty `And` or `Or` in another expression.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Expr {
     Eq(&'static str, Value),
@@ -143,14 +144,14 @@ impl Relation {
 
 impl Expr {
     pub(crate) fn and(parts: Vec<Expr>) -> Self {
-        Self::flat(parts, Self::And, |expr| match expr {
+        Self::flat(parts, Self::And, &Self::Or(Vec::new()), |expr| match expr {
             Self::And(inner) => Ok(inner),
             other => Err(other),
         })
     }
 
     pub(crate) fn or(parts: Vec<Expr>) -> Self {
-        Self::flat(parts, Self::Or, |expr| match expr {
+        Self::flat(parts, Self::Or, &Self::And(Vec::new()), |expr| match expr {
             Self::Or(inner) => Ok(inner),
             other => Err(other),
         })
@@ -159,14 +160,17 @@ impl Expr {
     pub(crate) fn negated(self) -> Self {
         match self {
             Self::Not(inner) => *inner,
+            Self::And(parts) if parts.is_empty() => Self::Or(parts),
+            Self::Or(parts) if parts.is_empty() => Self::And(parts),
             expr => Self::Not(Box::new(expr)),
         }
     }
 
-    /// `a & (b & c)` and `(c & a) & b` are one expression, and one alone stands for itself.
+    /// `a & (b & c)` and `(c & a) & b` are one expression, and one alone stands for itself. One part may decide for all.
     fn flat(
         parts: Vec<Expr>,
         join: fn(Vec<Expr>) -> Self,
+        decides: &Self,
         open: fn(Expr) -> Result<Vec<Expr>, Expr>,
     ) -> Self {
         let mut flat = Vec::with_capacity(parts.len());
@@ -175,6 +179,9 @@ impl Expr {
                 Ok(inner) => flat.extend(inner),
                 Err(other) => flat.push(other),
             }
+        }
+        if flat.contains(decides) {
+            return decides.clone();
         }
         flat.sort_unstable();
         flat.dedup();
@@ -196,25 +203,34 @@ impl Expr {
         FieldValues::read(body, names).is_some_and(|row| self.judge(&row))
     }
 
-    /// The rows that can match at all, by the value of one field, if the filter says so: the narrowest such choice.
-    pub(crate) fn route(&self) -> Option<Route> {
+    /// The rows that can match at all, by the values of one field: a choice for each field by which the filter says so.
+    pub(crate) fn routes(&self) -> Vec<Route> {
         match self {
-            Self::Eq(field, value) => Some(Route { field, values: vec![value.clone()] }),
+            Self::Eq(field, value) => vec![Route { field, values: vec![value.clone()] }],
             Self::And(parts) => {
-                parts.iter().filter_map(Self::route).min_by_key(|route| (route.values.len(), route.field))
+                let mut routes: Vec<_> = parts.iter().flat_map(Self::routes).collect();
+                routes.sort_by_key(|route| (route.field, route.values.len()));
+                routes.dedup_by_key(|route| route.field);
+                routes
             }
             Self::Or(parts) => {
-                let mut routes = parts.iter().map(Self::route);
-                let mut all = routes.next()??;
-                for route in routes {
-                    let route = route.filter(|route| route.field == all.field)?;
-                    all.values.extend(route.values);
+                let mut parts = parts.iter().map(Self::routes);
+                let mut routes = parts.next().unwrap_or_default();
+                for mut part in parts {
+                    routes.retain_mut(|route| {
+                        let of_field = part.iter_mut().find(|other| other.field == route.field);
+                        let is_in_all = of_field.is_some();
+                        route.values.extend(of_field.into_iter().flat_map(|other| other.values.drain(..)));
+                        is_in_all
+                    });
                 }
-                all.values.sort_unstable();
-                all.values.dedup();
-                Some(all)
+                for route in &mut routes {
+                    route.values.sort_unstable();
+                    route.values.dedup();
+                }
+                routes
             }
-            Self::Compare(..) | Self::Prefix(..) | Self::Not(_) => None,
+            Self::Compare(..) | Self::Prefix(..) | Self::Not(_) => Vec::new(),
         }
     }
 
@@ -314,6 +330,9 @@ mod tests {
         assert!(eq("z", serde_json::Value::Null).matches(body));
         assert!(eq("absent", serde_json::Value::Null).matches(body));
         assert!(eq("o", serde_json::json!({"a": 2, "b": 1})).matches(body));
+        assert!(eq("n", 2.0).matches(br#"{"n":2}"#));
+        assert!(eq("n", serde_json::json!([1.0, {"a": -0.0}])).matches(br#"{"n":[1,{"a":0}]}"#));
+        assert!(!eq("n", serde_json::json!([1.5])).matches(br#"{"n":[1]}"#));
         assert!(!eq("n", "2").matches(body));
         assert!(!eq("n", 2.5).matches(body));
     }
@@ -330,8 +349,67 @@ mod tests {
     }
 
     #[test]
+    fn filters_that_ask_the_same_are_one() {
+        let (a, b, c) = (|| eq("a", 1), || eq("b", 2), || eq("c", 3));
+        for join in [Expr::and, Expr::or] {
+            let all = join(vec![a(), b(), c()]);
+            assert_eq!(join(vec![join(vec![c(), a()]), b(), c()]), all);
+            assert_eq!(join(vec![all.clone()]), all);
+            assert_eq!(all.clone().negated().negated(), all);
+        }
+        assert_eq!(Expr::and(vec![eq("a", 1), eq("a", 1.0)]), a());
+        assert_ne!(Expr::and(vec![a(), b()]), Expr::or(vec![a(), b()]));
+    }
+
+    /// What holds for every row, or none, is known without a look at one, and is one filter.
+    #[test]
+    fn what_does_not_depend_on_a_row_is_said_shortly() {
+        let (all, none) = (Expr::And(Vec::new()), Expr::Or(Vec::new()));
+        for filter in [
+            none.clone().negated(),
+            Expr::or(vec![eq("a", 1), all.clone()]),
+            Expr::or(vec![all.clone(), Expr::and(vec![eq("a", 1), none.clone()])]),
+            Expr::and(vec![all.clone(), Expr::or(vec![none.clone(), all.clone()])]),
+        ] {
+            assert_eq!(filter, all);
+            assert_eq!(filter.negated(), none);
+        }
+        assert_eq!(Expr::and(vec![eq("a", 1), none.clone()]), none);
+        assert_eq!(Expr::and(vec![eq("a", 1), all]), eq("a", 1));
+        assert_eq!(Expr::or(vec![eq("a", 1), none]), eq("a", 1));
+    }
+
+    #[test]
+    fn the_routes_of_a_filter() {
+        let routes = |filter: Expr| {
+            let routes = filter.routes().into_iter().map(|route| (route.field, route.values.len()));
+            routes.collect::<Vec<_>>()
+        };
+        let either =
+            |field, values: &[&str]| Expr::or(values.iter().map(|value| eq(field, *value)).collect());
+        assert_eq!(routes(eq("a", "1")), [("a", 1)]);
+        assert_eq!(routes(either("a", &["1", "2", "1"])), [("a", 2)]);
+        let both = Expr::and(vec![either("a", &["1", "2"]), eq("b", "1")]);
+        assert_eq!(routes(both.clone()), [("a", 2), ("b", 1)]);
+        assert_eq!(routes(Expr::and(vec![both.clone(), eq("a", "3")])), [("a", 1), ("b", 1)], "the narrower");
+        assert_eq!(routes(Expr::or(vec![both.clone(), eq("a", "3")])), [("a", 3)]);
+        assert_eq!(routes(Expr::or(vec![both.clone(), eq("a", "1")])), [("a", 2)]);
+        assert_eq!(routes(Expr::or(vec![both, eq("c", "1")])), []);
+        let crossed = (0..4).map(|n| Expr::and(vec![eq("a", n), eq("b", 3 - n)])).collect();
+        assert!(Expr::or(crossed).routes().iter().all(|route| route.values.is_sorted()));
+        assert_eq!(routes(Expr::or(vec![eq("a", "1"), eq("b", "2")])), []);
+        assert_eq!(routes(Expr::or(vec![eq("a", "1"), eq("a", "2").negated()])), []);
+        assert_eq!(routes(eq("a", "1").negated()), []);
+        assert_eq!(routes(Expr::And(Vec::new())), []);
+        assert_eq!(routes(Expr::Or(Vec::new())), []);
+    }
+
+    #[test]
     fn big_integers_stay_exact() {
         assert!(eq("n", u64::MAX).matches(format!(r#"{{"n":{}}}"#, u64::MAX).as_bytes()));
+        assert!(eq("n", 1e19).matches(br#"{"n":10000000000000000000}"#));
+        assert!(eq("n", 1_u64 << 63).matches(br#"{"n":9223372036854775808.0}"#));
+        assert!(!eq("n", u64::MAX).matches(br#"{"n":18446744073709551616.0}"#));
         assert!(!eq("n", u64::MAX).matches(format!(r#"{{"n":{}}}"#, u64::MAX - 1).as_bytes()));
         assert!(!eq("n", (1_i64 << 53) + 1).matches(format!(r#"{{"n":{}}}"#, 1_i64 << 53).as_bytes()));
     }

@@ -26,7 +26,7 @@ pub enum Value {
     Float(u64),
     /// A string.
     Text(Arc<str>),
-    /// An array or an object, as compact JSON with sorted keys.
+    /// An array or an object, as compact JSON with sorted keys and numbers written alike.
     Json(Arc<str>),
 }
 
@@ -72,16 +72,9 @@ impl From<serde_json::Value> for Value {
             serde_json::Value::Null => Self::Null,
             serde_json::Value::Bool(value) => Self::Bool(value),
             serde_json::Value::String(value) => Self::Text(value.into()),
-            serde_json::Value::Number(number) => {
-                if let Some(value) = number.as_i64() {
-                    Self::Int(value)
-                } else if let Some(value) = number.as_u64() {
-                    Self::Uint(value)
-                } else {
-                    Self::float(number.as_f64().unwrap_or(0.0))
-                }
-            }
+            serde_json::Value::Number(number) => Self::number(&number),
             mut json => {
+                equalize_numbers(&mut json);
                 // Another crate of the program may have turned on serde_json's `preserve_order`.
                 json.sort_all_objects();
                 Self::Json(json.to_string().into())
@@ -91,15 +84,41 @@ impl From<serde_json::Value> for Value {
 }
 
 impl Value {
-    #[expect(clippy::cast_possible_truncation, reason = "guarded by the range")]
+    fn number(number: &serde_json::Number) -> Self {
+        if let Some(value) = number.as_i64() {
+            Self::Int(value)
+        } else if let Some(value) = number.as_u64() {
+            Self::Uint(value)
+        } else {
+            Self::float(number.as_f64().unwrap_or(0.0))
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "guarded by the ranges")]
     fn float(value: f64) -> Self {
-        // 2^63 is exact in f64, and no f64 lies between it and i64::MAX.
-        if value.fract() == 0.0
-            && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value)
-        {
+        // 2^63 and 2^64 are exact in f64, and no f64 lies between one of them and the whole number before it.
+        const I64_END: f64 = 9_223_372_036_854_775_808.0;
+        const U64_END: f64 = 18_446_744_073_709_551_616.0;
+        if value.fract() == 0.0 && (-I64_END..I64_END).contains(&value) {
             Self::Int(value as i64)
+        } else if (I64_END..U64_END).contains(&value) {
+            Self::Uint(value as u64)
         } else {
             Self::Float(value.to_bits())
         }
+    }
+}
+
+/// Writes numbers that are equal alike, also within arrays and objects: `[1.0]` is what a `Vec<f64>` is in a row, `[1]` what JavaScript sends.
+fn equalize_numbers(json: &mut serde_json::Value) {
+    match json {
+        serde_json::Value::Number(number) => match Value::number(number) {
+            Value::Int(value) => *number = value.into(),
+            Value::Uint(value) => *number = value.into(),
+            _ => {}
+        },
+        serde_json::Value::Array(items) => items.iter_mut().for_each(equalize_numbers),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(equalize_numbers),
+        _ => {}
     }
 }

@@ -66,9 +66,8 @@ impl Reader<'_> {
         let Some(field) = field else {
             return Err(bad(format!("`where`: there is no field `{}` in `{}`", shown(name), self.model)));
         };
-        let is_indexed = |field: &FieldSchema| field.indexed || field.name == self.schema.id;
-        if !is_indexed(field) {
-            let usable = self.schema.fields.iter().filter(|field| may_see(field) && is_indexed(field));
+        if !field.indexed {
+            let usable = self.schema.fields.iter().filter(|field| may_see(field) && field.indexed);
             let usable = usable.map(|field| field.name).collect::<Vec<_>>().join(", ");
             let message =
                 format!("`where`: `{name}` of `{}` cannot be asked for: it can be {usable}", self.model);
