@@ -1,0 +1,242 @@
+//! Who hears of a change: routed, and judged one by one.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::model::{
+    filter::{FieldValues, Names, Relation},
+    value::Value,
+};
+
+fn eq(field: &'static str, value: &str) -> Expr {
+    Expr::Eq(field, Value::Text(value.into()))
+}
+
+impl Queries {
+    fn add(&mut self, filter: Expr) -> Arc<Query> {
+        self.intern(filter, |filter, route| Query::new("Task", 0, filter, route))
+    }
+}
+
+/// How many queries are looked at for a row that was in one list and is in another.
+fn looked_at(queries: &Queries, old: Option<&str>, new: Option<&str>) -> usize {
+    let row = |list: Option<&str>| {
+        let body = list.map(|list| format!(r#"{{"list":"{list}"}}"#));
+        body.and_then(|body| FieldValues::read(body.as_bytes(), smallvec::smallvec!["list"]))
+    };
+    let mut count = 0;
+    queries.candidates(row(old).as_ref(), row(new).as_ref(), |_| count += 1);
+    count
+}
+
+#[test]
+fn a_change_looks_at_the_queries_of_what_it_was_and_what_it_is() {
+    let mut queries = Queries::default();
+    let lists: Vec<_> = (0..10_000).map(|list| queries.add(eq("list", &format!("{list}")))).collect();
+    assert_eq!(looked_at(&queries, None, Some("7")), 1);
+    assert_eq!(looked_at(&queries, Some("7"), None), 1);
+    assert_eq!(looked_at(&queries, Some("7"), Some("7")), 1);
+    assert_eq!(looked_at(&queries, Some("7"), Some("8")), 2);
+    assert_eq!(looked_at(&queries, Some("x"), Some("y")), 0);
+
+    let both = queries.add(Expr::or(vec![eq("list", "7"), eq("list", "8")]));
+    let every = queries.add(Expr::And(Vec::new()));
+    assert_eq!(looked_at(&queries, Some("7"), Some("8")), 4, "each once");
+    assert_eq!(looked_at(&queries, Some("x"), None), 1);
+
+    for query in lists.iter().chain([&both, &every]) {
+        queries.remove(query);
+    }
+    assert!(queries.by_filter.is_empty() && queries.routed.is_empty() && queries.unrouted.is_empty());
+    assert!(queries.names.is_empty());
+}
+
+/// Some number below `end`, always the same ones in the same order.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+
+    fn of<'a>(&mut self, values: &[&'a str]) -> &'a str {
+        values[self.below(values.len())]
+    }
+}
+
+/// Some of them are equal, and some look as if they were.
+const VALUES: [&str; 24] = [
+    "null",
+    "false",
+    "true",
+    "0",
+    "-0",
+    "-0.0",
+    "1",
+    "1.0",
+    "10e-1",
+    "2.5",
+    "-3",
+    "9007199254740993",
+    "18446744073709551615",
+    "10000000000000000000",
+    "1e19",
+    "1e300",
+    r#""""#,
+    r#""a""#,
+    r#""\u0061""#,
+    r#""1""#,
+    "[1]",
+    "[1.0]",
+    r#"{"a":1,"b":[-0.0]}"#,
+    r#"{"b":[0],"a":1}"#,
+];
+
+fn some_filter(random: &mut Random, depth: usize) -> Expr {
+    let field = ["a", "b", "c"][random.below(3)];
+    let value = serde_json::from_str::<serde_json::Value>(random.of(&VALUES)).unwrap();
+    let kind = if depth == 0 { random.below(6) } else { random.below(12) };
+    let mut parts = || (0..random.below(4)).map(|_| some_filter(random, depth - 1)).collect();
+    match kind {
+        0..=3 => Expr::Eq(field, value.into()),
+        4 => Expr::Compare(field, Relation::GreaterOrEqual, value.into()),
+        5 => Expr::Prefix(field, "a".into()),
+        6..=7 => Expr::and(parts()),
+        8..=10 => Expr::or(parts()),
+        _ => some_filter(random, depth - 1).negated(),
+    }
+}
+
+/// A row, or none.
+fn some_row(random: &mut Random) -> Option<Bytes> {
+    let mut row = serde_json::Map::new();
+    for field in ["a", "b", "c", "d"] {
+        if random.below(5) > 0 {
+            row.insert(field.into(), serde_json::from_str(random.of(&VALUES)).unwrap());
+        }
+    }
+    (random.below(4) > 0).then(|| serde_json::to_vec(&row).unwrap().into())
+}
+
+/// Whatever is asked, and whatever was asked before: a change comes to those whom it concerns, once.
+#[test]
+fn a_change_comes_to_just_those_whom_it_concerns() {
+    let mut random = Random(7);
+    for round in 0..100 {
+        let mut queries = Queries::default();
+        // Without fields, now and then: then rows are not even read.
+        let (most, depth) = (1 + random.below(30), random.below(4));
+        for _ in 0..most {
+            let filter = some_filter(&mut random, depth);
+            if round % 3 > 0 || names(&filter).is_empty() {
+                queries.add(filter);
+            }
+        }
+        while !queries.by_filter.is_empty() {
+            for _ in 0..10 {
+                let (old, new) = (some_row(&mut random), some_row(&mut random));
+                let change = change(old, new);
+                let mut heard = Vec::new();
+                queries.judge(&change, |query, view| heard.push((Arc::as_ptr(query), view)));
+                let all = queries.by_filter.values();
+                let mut expected: Vec<_> =
+                    all.filter_map(|query| Some((Arc::as_ptr(query), query.judge(&change)?))).collect();
+                heard.sort_by_key(|(query, _)| query.addr());
+                expected.sort_by_key(|(query, _)| query.addr());
+                assert_eq!(heard, expected, "{change:?} {queries:?}");
+            }
+            let at = random.below(queries.by_filter.len());
+            let left = queries.by_filter.values().nth(at).unwrap().clone();
+            queries.remove(&left);
+            let mut counted = BTreeMap::<_, usize>::new();
+            for name in queries.by_filter.values().flat_map(|query| query.names()) {
+                *counted.entry(name).or_default() += 1;
+            }
+            assert_eq!(queries.names, counted);
+        }
+        assert!(queries.routed.is_empty() && queries.unrouted.is_empty());
+    }
+}
+
+/// A transaction is one node in a tail, with its changes in their order.
+#[test]
+fn the_changes_of_a_transaction_stay_together() {
+    let hub = Hub::new(0);
+    let mut queries = Queries::default();
+    let all: Vec<_> = (0..10)
+        .map(|number| queries.add(Expr::Compare("a", Relation::Greater, Value::Int(number))))
+        .collect();
+    let mut places: Vec<_> = all.iter().map(|query| query.tail.lock().end()).collect();
+    hub.queries.lock().insert("Task", queries);
+    let row = |number: usize| change(None, Some(format!(r#"{{"a":{number}}}"#).into()));
+    hub.publish(&[Published { seq: 1, changes: [10, 5, 10].map(row).into_iter().collect() }]);
+    for (number, place) in places.iter_mut().enumerate() {
+        let (seq, entries) = place.advance(1).unwrap();
+        let indexes: Vec<_> = entries.iter().map(|entry| entry.index).collect();
+        assert_eq!((seq, &*indexes), (1, if number < 5 { &[0, 1, 2][..] } else { &[0, 2] }), "{number}");
+        assert!(place.advance(1).is_none());
+    }
+}
+
+/// What a cursor belongs to.
+#[test]
+fn the_hash_of_a_query_is_of_its_model_its_schema_and_its_filter() {
+    let hash = |model, schema, filter| Query::new(model, schema, filter, None).hash();
+    let of_one = hash("Task", 1, eq("a", "1"));
+    assert_eq!(of_one, hash("Task", 1, eq("a", "1")));
+    for other in [hash("Todo", 1, eq("a", "1")), hash("Task", 2, eq("a", "1")), hash("Task", 1, eq("a", "2"))]
+    {
+        assert_ne!(of_one, other);
+    }
+}
+
+/// How long it takes to publish one change that so many queries hear of.
+fn time_of_a_change(hearing: i64) -> std::time::Duration {
+    let hub = Hub::new(0);
+    let mut queries = Queries::default();
+    for number in 0..hearing {
+        queries.add(Expr::Compare("a", Relation::Greater, Value::Int(-number)));
+    }
+    hub.queries.lock().insert("Task", queries);
+    let change = change(None, Some(r#"{"a":1}"#.into()));
+    let transaction = Published { seq: 1, changes: smallvec::smallvec![change] };
+    let started = std::time::Instant::now();
+    hub.publish(&[transaction]);
+    started.elapsed()
+}
+
+#[test]
+fn a_change_that_many_hear_of_costs_each_the_same() {
+    let best = |hearing| (0..3).map(|_| time_of_a_change(hearing)).min().unwrap();
+    let (few, many) = (best(1_000), best(30_000));
+    assert!(many < few * 30 * 5, "{few:?} for 1,000, {many:?} for 30,000");
+}
+
+fn names(filter: &Expr) -> Names {
+    let mut names = Names::new();
+    filter.names(&mut names);
+    names
+}
+
+fn change(old: Option<Bytes>, new: Option<Bytes>) -> PublishedChange {
+    PublishedChange { model: "Task", id_name: "id", key: Key::Int(1), cid: None, old, wire: new.clone(), new }
+}
+
+/// What all of them have in common, as a scope, tells nobody apart: wherever it comes in the alphabet, and however many values the rest has.
+#[test]
+fn a_change_is_looked_up_by_what_tells_the_queries_apart() {
+    let mut queries = Queries::default();
+    let either = |field, values: [String; 2]| Expr::or(values.iter().map(|value| eq(field, value)).collect());
+    for number in 0..1_000 {
+        let own = either("list", [format!("{number}"), format!("{number} old")]);
+        let every = either("a", ["some".into(), "others".into()]);
+        let shared = eq(if number % 2 == 0 { "owner" } else { "account" }, "everybody");
+        queries.add(Expr::and(vec![shared, own, every]));
+    }
+    let body = br#"{"list":"7","owner":"everybody","account":"everybody","a":"some"}"#;
+    let row = FieldValues::read(body, smallvec::smallvec!["list", "owner", "account", "a"]);
+    let mut looked_at = 0;
+    queries.candidates(None, row.as_ref(), |_| looked_at += 1);
+    assert!(looked_at < 8, "{looked_at}");
+}
