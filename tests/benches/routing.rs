@@ -8,8 +8,8 @@ use serde_json::json;
 use sync_tests::{Client, ServerProcess};
 use uuid::Uuid;
 
-/// A connection may have 128.
-const SUBSCRIPTIONS: usize = 100;
+/// The same for few lists and many, so that changes share sends alike. Each may have 128 subscriptions.
+const CONNECTIONS: usize = 100;
 const WRITERS: usize = 32;
 const WRITES: usize = 24_000;
 const FEW: usize = 1_000;
@@ -44,8 +44,9 @@ async fn cost(lists: usize) -> f64 {
     let database = folder.path().join("routing.db");
     let server = ServerProcess::start(program, "127.0.0.1:0".parse().unwrap(), &database);
     let mut readers = Vec::new();
-    for first in (0..lists).step_by(SUBSCRIPTIONS) {
-        let client = subscribed(server.address, first..first + SUBSCRIPTIONS).await;
+    let share = lists / CONNECTIONS;
+    for first in (0..lists).step_by(share) {
+        let client = subscribed(server.address, first..first + share).await;
         readers.push(tokio::spawn(read(client)));
     }
     write(server.address, lists, WRITES / 8).await; // warm
