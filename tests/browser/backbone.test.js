@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { launch, TodoPage, TodoServer } from "./todo.js";
+import { launch, packagesAreThere, TodoPage, TodoServer } from "./todo.js";
 
 const VENDOR = ["underscore", "backbone"].map((name) => `<script src="/sync/vendor/${name}.js"></script>`).join("");
 
@@ -15,11 +15,7 @@ const server = new TodoServer();
 before(async () => {
   browser = await launch();
   await server.start();
-  // On a new machine npm brings the packages first.
-  const page = await browser.newPage();
-  await page.goto(`${server.url}backbone/`);
-  await page.locator('.status[data-status="online"]').waitFor({ timeout: 240_000 });
-  await page.close();
+  await packagesAreThere(browser, server);
 });
 after(async () => {
   await browser?.close();

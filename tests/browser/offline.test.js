@@ -6,19 +6,15 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { stage } from "./stage.js";
-import { launch, PAIRS, TodoServer } from "./todo.js";
+import { launch, packagesAreThere, PAIRS, TodoServer } from "./todo.js";
 
 /** @type {import("playwright-core").Browser} */
 let browser;
 before(async () => {
   browser = await launch();
-  // On a new machine the first server has npm bring Backbone: the page waits for that, and so do the tests.
   const server = new TodoServer();
   await server.start();
-  const page = await browser.newPage();
-  await page.goto(`${server.url}backbone/`);
-  await page.locator('.status[data-status="online"]').waitFor({ timeout: 240_000 });
-  await page.close();
+  await packagesAreThere(browser, server);
   await server.remove();
 });
 after(() => browser?.close());

@@ -28,6 +28,18 @@ export function launch() {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
 }
 
+/**
+ * On a new machine the first server has npm bring Backbone: its page waits for that, and so do the tests.
+ * @param {import("playwright-core").Browser} browser
+ * @param {TodoServer} server
+ */
+export async function packagesAreThere(browser, server) {
+  const page = await browser.newPage();
+  await page.goto(`${server.url}backbone/`);
+  await page.locator('.status[data-status="online"]').waitFor({ timeout: 240_000 });
+  await page.close();
+}
+
 export class TodoServer {
   port = 0;
   /** @type {import("node:child_process").ChildProcess | undefined} */

@@ -3,7 +3,6 @@
 /** @typedef {{id: number, title: string, completed: boolean}} Todo */
 /** @typedef {import("/sync/client.js").Rejection} Rejection */
 /** @typedef {Pick<import("/sync/client.js").Database, "status" | "pending" | "storage">} Connection */
-/** @typedef {{text: string, dismissed: () => void}} Restored */
 
 export const page = {
   status: find(".status", HTMLElement),
