@@ -150,7 +150,11 @@ each("the server is killed and started again while both write", async ({ server,
     for (const person of [anna, bela]) await person.back();
   }
   await writing;
-  for (const page of [a, b]) await page.saved();
+  for (const page of [a, b]) {
+    await page.saved();
+    // The other's last row may come after one's own are saved.
+    await page.items.nth(ours.length + theirs.length - 1).waitFor();
+  }
   const titles = await a.labels.allTextContents();
   assert.deepEqual(titles.filter((title) => title.startsWith("a")), ours);
   assert.deepEqual(titles.filter((title) => title.startsWith("b")), theirs);
