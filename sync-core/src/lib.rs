@@ -82,7 +82,7 @@ pub use self::{
     context::Context,
     error::{Error, ErrorCode, Result},
     model::{
-        Field, Filter, Filterable, Indexed, Key, KeyKind, ModelId, NotIndexed, Nullable, Operand,
+        Field, Filter, Filterable, Indexed, Key, KeyKind, ModelId, NotIndexed, Nullable, Operand, Order,
         SyncedModel, Textual, Value,
     },
     query::Query,

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use sync_core::{
     Context, Limits, Result, Running, Server, SyncedModel,
     store::{
-        ClientRecord, Decision, LogPage, MemoryStore, Opened, Page, Seq, Store, StoreError, StoreFuture,
-        StoredRow, Table, Transaction,
+        ClientRecord, Decision, LogPage, MemoryStore, Opened, Page, Select, Seq, Store, StoreError,
+        StoreFuture, StoredRow, Table, Transaction,
     },
     sync_handlers,
 };
@@ -180,15 +180,9 @@ impl Store for TestStore {
     fn get<'a>(&'a self, model: &'a str, key: &'a sync_core::Key) -> StoreFuture<'a, Option<StoredRow>> {
         self.inner.get(model, key)
     }
-    fn page<'a>(
-        &'a self,
-        model: &'a str,
-        after: Option<&'a sync_core::Key>,
-        limit: usize,
-        max_bytes: usize,
-    ) -> StoreFuture<'a, Page> {
+    fn page<'a>(&'a self, model: &'a str, select: &'a Select) -> StoreFuture<'a, Page> {
         Box::pin(async move {
-            let page = self.inner.page(model, after, limit, max_bytes).await;
+            let page = self.inner.page(model, select).await;
             drop(self.control.page.read().await);
             page
         })

@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use super::Connection;
 use crate::{
     Error, ErrorCode, Result,
-    engine::{Claim, Selection},
-    model::Key,
+    engine::Selection,
+    model::{Key, Place},
     outbox::{Asked, LogWork, SubscriptionKey},
     protocol::{Query, RequestId, Subject, response},
     registry::Model,
@@ -30,7 +30,7 @@ struct Pages<'a> {
     model: &'a Model,
     selection: Selection,
     ends_at_live: bool,
-    after: Option<Key>,
+    after: Option<Place>,
     /// The newest seq at which a page was read.
     newest: Seq,
 }
@@ -75,8 +75,7 @@ impl Connection {
                 self.subscribe(&query, &subject).await.map_err(|error| (subject, error))
             }
             Load::Read { model, key, subject } => {
-                let client = self.claim.get().map(Claim::id);
-                match self.engine.read_one(&model, &key, client, SystemTime::now()).await {
+                match self.engine.read_one(&model, &key, &self.caller(), SystemTime::now()).await {
                     Ok((model, key, row)) => {
                         self.answer_row(model, &subject, &key, &row);
                         Ok(None)
@@ -166,7 +165,7 @@ impl Connection {
                 format!("a connection has at most {limit} subscriptions"),
             ));
         }
-        self.engine.select(model, filter, self.claim.get().map(Claim::id), SystemTime::now()).await
+        self.engine.select(model, filter, &self.caller(), SystemTime::now()).await
     }
 
     /// Reads one page; what is left to read, if anything.
@@ -210,8 +209,7 @@ impl Connection {
             }
         }
         // The log does not reach back so far: all rows anew, and under the scope of now.
-        let client = self.claim.get().map(Claim::id);
-        match self.engine.select(model, asked.filter.as_deref(), client, SystemTime::now()).await {
+        match self.engine.select(model, asked.filter.as_deref(), &self.caller(), SystemTime::now()).await {
             Ok((model, selection)) => {
                 let hub = self.engine.hub();
                 let (query, place, head) = hub.join(model, &selection.filter, &self.outbox);

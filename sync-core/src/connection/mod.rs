@@ -25,6 +25,7 @@ use tokio_tungstenite::tungstenite::{
 use self::load::Load;
 use crate::{
     Error, Result,
+    context::Caller,
     engine::{Asker, Claim, Engine},
     model::Key,
     outbox::{DisconnectReason, Outbox, SubscriptionKey},
@@ -176,7 +177,8 @@ impl Connection {
     ) -> Result<(), DisconnectReason> {
         let load = match action {
             Action::Hello(hello, subject) => {
-                match self.engine.hello(hello, &self.outbox, now).await {
+                let caller = Caller { client: Some(hello.client) };
+                match self.engine.hello(hello, &caller, &self.outbox, now).await {
                     Ok((claim, welcome)) => {
                         self.outbox.answer(welcome);
                         // `hello` comes once.
@@ -229,7 +231,7 @@ impl Connection {
                 }
                 Ordered::Read { model, cid, subject } => {
                     let now = SystemTime::now();
-                    match self.engine.read_created(claim, &model, &cid, now).await {
+                    match self.engine.read_created(&self.caller(), &model, &cid, now).await {
                         Ok((model, key, row)) => self.answer_row(model, &subject, &key, &row),
                         Err(error) => self.refuse(&subject, &error),
                     }
@@ -242,7 +244,7 @@ impl Connection {
                 let error = response::error(&subject, &earlier_first(), &ErrorDetail::default());
                 self.outbox.outcome(error, 0);
             } else {
-                let asker = Asker { claim, outbox: &self.outbox };
+                let asker = Asker { claim, caller: &self.caller(), outbox: &self.outbox };
                 let retry = self.engine.mutate(asker, &mutation, &subject, now).await;
                 blocked =
                     if retry { mutation.id } else { blocked.filter(|first| mutation.id != Some(*first)) };
@@ -294,6 +296,11 @@ impl Connection {
                 return reason;
             }
         }
+    }
+
+    /// For whom the connection speaks now.
+    fn caller(&self) -> Caller {
+        Caller { client: self.claim.get().map(Claim::id) }
     }
 
     fn unsubscribe(&self, key: SubscriptionKey) {

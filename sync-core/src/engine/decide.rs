@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Context, Error, ErrorCode, Result,
+    context::Caller,
     outbox::Outbox,
     protocol::{
         Method, Mutation, Subject,
@@ -30,6 +31,8 @@ const ATTEMPTS: u32 = 8;
 pub(crate) struct Asker<'a> {
     /// The client that it is, if it said `hello`.
     pub(crate) claim: Option<&'a Claim>,
+    /// For whom it speaks.
+    pub(crate) caller: &'a Caller,
     /// Where the answer goes.
     pub(crate) outbox: &'a Arc<Outbox>,
 }
@@ -107,7 +110,7 @@ impl Engine {
                 }
             };
             if id <= last {
-                return self.repeat(client, id, mutation, now).await;
+                return self.repeat(asker.caller, client, id, mutation, now).await;
             }
             if id.saturating_sub(claim.client.acknowledged()) > self.limits.unacknowledged {
                 let limit = self.limits.unacknowledged;
@@ -141,6 +144,7 @@ impl Engine {
     /// The stored outcome of a mutation that was decided before.
     async fn repeat(
         &self,
+        caller: &Caller,
         client: Uuid,
         id: MutationId,
         mutation: &Mutation,
@@ -150,7 +154,7 @@ impl Engine {
         let record = record.and_then(|record| record.mutations.into_iter().find(|record| record.id == id));
         match record {
             Some(record) if record.hash == mutation.hash => {
-                let message = self.recorded(client, &record, true, now).await?;
+                let message = self.recorded(caller, &record, true, now).await?;
                 Ok(Decided::Answer(message, record.seq.unwrap_or(0)))
             }
             Some(_) => {
@@ -168,7 +172,7 @@ impl Engine {
     /// `whole`, the row's id alone.
     pub(super) async fn recorded(
         &self,
-        client: Uuid,
+        caller: &Caller,
         record: &MutationRecord,
         whole: bool,
         now: SystemTime,
@@ -185,7 +189,7 @@ impl Engine {
         }
         let mut row = None;
         if let Some(model) = model
-            && let Ok(scope) = self.scope(model, Some(client), now).await
+            && let Ok(scope) = self.scope(model, caller, now).await
             && let Some(stored) =
                 self.store.get(model.name(), key).await.map_err(|error| unavailable(&error))?
             && scope.matches(&stored.body)
@@ -216,7 +220,7 @@ impl Engine {
             if self.stopping.load(std::sync::atomic::Ordering::Acquire) {
                 return Err(Error::new(ErrorCode::Shutdown, "the server is stopping").into());
             }
-            let context = Context::new(client, now, attempt);
+            let context = Context::new(asker.caller.clone(), now, attempt);
             let Plan { found, verdict } = self.plan(content.as_deref(), &context, &mut assigned).await;
             let write = |outcome| {
                 let mutation = |(client, id)| ClientWrite {

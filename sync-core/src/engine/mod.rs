@@ -30,6 +30,7 @@ use self::{
 use crate::{
     Error, ErrorCode, Result,
     config::Limits,
+    context::Caller,
     hub::Hub,
     outbox::{FRAME_BYTES, Outbox},
     protocol::{Hello, response},
@@ -120,6 +121,7 @@ impl Engine {
     pub(crate) async fn hello(
         &self,
         hello: Hello,
+        caller: &Caller,
         outbox: &Arc<Outbox>,
         now: SystemTime,
     ) -> Result<(Claim, Bytes)> {
@@ -169,7 +171,7 @@ impl Engine {
         for mutation in record.mutations.iter().filter(|mutation| mutation.id > ack) {
             // All of them go in one message: the first with their rows, the others, where those are large, without.
             let whole = bytes < WELCOME_BYTES;
-            let outcome = self.recorded(hello.client, mutation, whole, now).await?;
+            let outcome = self.recorded(caller, mutation, whole, now).await?;
             bytes += outcome.len();
             outcomes.push(outcome);
         }

@@ -142,7 +142,7 @@ impl Engine {
         let id_name = model.schema().id;
         let id = id_field(model, &content.row)?.ok_or_else(|| Error::invalid(id_name, "is missing"))?;
         let key = model_key(model, id)?;
-        let scope = self.scope(model, context.client(), context.now()).await?;
+        let scope = self.scope(model, context.caller(), context.now()).await?;
         let mut current = self.current(model, &key).await?;
         while content.if_seq.is_some() && current.version.is_pending() {
             // Its seq is known once it is flushed.
@@ -202,7 +202,7 @@ impl Engine {
     /// What the client may see of a model that it may create rows of, but perhaps not read.
     async fn scope_or_none(&self, model: &Model, context: &Context) -> Result<Option<Expr>> {
         match model.handlers.read {
-            Some(_) => self.scope(model, context.client(), context.now()).await.map(Some),
+            Some(_) => self.scope(model, context.caller(), context.now()).await.map(Some),
             None => Ok(None),
         }
     }

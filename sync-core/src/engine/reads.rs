@@ -7,20 +7,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::{Engine, not_declared, panics::guarded, pipeline, unavailable};
 use crate::{
     Context, Error, Result,
+    context::Caller,
     hub::{Published, PublishedChange, Query},
-    model::{Key, filter::Expr},
+    model::{Key, Place, filter::Expr},
     outbox::{FRAME_BYTES, LogWork, Outbox},
     protocol::{
         self,
         response::{self, WireRow},
     },
     registry::Model,
-    store::Seq,
+    store::{Select, Seq, StoredRow},
 };
 
 /// Which rows of a model a request is about.
@@ -36,8 +36,8 @@ pub(crate) struct Selection {
 pub(crate) struct WirePage {
     pub(crate) rows: Vec<WireRow>,
     pub(crate) seq: Seq,
-    /// The key after which there is more.
-    pub(crate) next: Option<Key>,
+    /// After which there is more.
+    pub(crate) next: Option<Place>,
 }
 
 /// What the log had for a query.
@@ -51,9 +51,9 @@ pub(crate) enum CaughtUp {
 
 impl Engine {
     /// The rows of a model that a client may see.
-    pub(super) async fn scope(&self, model: &Model, client: Option<Uuid>, now: SystemTime) -> Result<Expr> {
+    pub(super) async fn scope(&self, model: &Model, caller: &Caller, now: SystemTime) -> Result<Expr> {
         let read = model.handlers.read.ok_or_else(|| not_declared(model, "read"))?;
-        let context = Context::new(client, now, 1);
+        let context = Context::new(caller.clone(), now, 1);
         Ok(guarded(read(&context)).await?.0)
     }
 
@@ -62,16 +62,16 @@ impl Engine {
         &self,
         model: &str,
         filter: Option<&str>,
-        client: Option<Uuid>,
+        caller: &Caller,
         now: SystemTime,
     ) -> Result<(&Model, Selection)> {
         let model = self.model(model)?;
-        let scope = self.scope(model, client, now).await?;
+        let scope = self.scope(model, caller, now).await?;
         let asked = filter.map(|filter| protocol::filter::read(filter, model.name(), model.schema()));
         let filter = Expr::and([scope].into_iter().chain(asked.transpose()?).collect());
         let mut selection = Selection { filter, page_rows: self.limits.page_rows };
         if let Some(read_all) = model.handlers.read_all {
-            let context = Context::new(client, now, 1);
+            let context = Context::new(caller.clone(), now, 1);
             let shaped = guarded(read_all(&context)).await?;
             selection.filter = Expr::and(vec![selection.filter, shaped.filter]);
             selection.page_rows = selection.page_rows.min(shaped.page_size.unwrap_or(usize::MAX));
@@ -84,42 +84,33 @@ impl Engine {
         &self,
         model: &str,
         key: &Key,
-        client: Option<Uuid>,
+        caller: &Caller,
         now: SystemTime,
     ) -> Result<(&Model, Key, WireRow)> {
         let model = self.model(model)?;
-        let scope = self.scope(model, client, now).await?;
+        let scope = self.scope(model, caller, now).await?;
         let key = model.parse_key(key).ok_or_else(Error::not_found)?;
         let stored = self.store.get(model.name(), &key).await.map_err(|error| unavailable(&error))?;
         let stored = stored.filter(|row| scope.matches(&row.body)).ok_or_else(Error::not_found)?;
         Ok((model, key, WireRow { row: model.rewire(&stored.body)?, seq: stored.seq }))
     }
 
-    /// The next page with any row of the selection in it, or the last one.
+    /// The next page of the selection's rows.
     pub(crate) async fn page(
         &self,
         model: &Model,
         selection: &Selection,
-        after: Option<Key>,
+        after: Option<Place>,
     ) -> Result<WirePage> {
-        let mut after = after;
-        loop {
-            // Half a frame of stored rows: what clients see of them, with names and seqs, fits one.
-            let page = self
-                .store
-                .page(model.name(), after.as_ref(), selection.page_rows, FRAME_BYTES / 2)
-                .await
-                .map_err(|error| unavailable(&error))?;
-            let next = if page.more { page.rows.last().map(|row| row.key.clone()) } else { None };
-            let mut rows = Vec::with_capacity(page.rows.len());
-            for stored in page.rows.iter().filter(|row| selection.filter.matches(&row.body)) {
-                rows.push(WireRow { row: model.rewire(&stored.body)?, seq: stored.seq });
-            }
-            if next.is_none() || !rows.is_empty() {
-                return Ok(WirePage { rows, seq: page.seq, next });
-            }
-            after = next;
-        }
+        // Half a frame of stored rows: what clients see of them, with names and seqs, fits one.
+        let select = Select::of(selection.filter.clone())
+            .after(after)
+            .limit(selection.page_rows)
+            .max_bytes(FRAME_BYTES / 2);
+        let page = self.store.page(model.name(), &select).await.map_err(|error| unavailable(&error))?;
+        let wire = |stored: &StoredRow| Ok(WireRow { row: model.rewire(&stored.body)?, seq: stored.seq });
+        let rows = page.rows.iter().map(wire).collect::<Result<_>>()?;
+        Ok(WirePage { rows, seq: page.seq, next: page.next })
     }
 
     /// Checks a cursor, and how far its client says that it has come since: where a query can be continued from, or why not.

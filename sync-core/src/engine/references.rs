@@ -7,9 +7,10 @@ use std::{borrow::Cow, time::SystemTime};
 
 use uuid::Uuid;
 
-use super::{Claim, Engine, plan::id_field, unavailable};
+use super::{Engine, plan::id_field, unavailable};
 use crate::{
     Error, ErrorCode, Result,
+    context::Caller,
     model::Key,
     object::shown,
     protocol::{Method, reference, request::MutationContent, response::WireRow},
@@ -55,15 +56,14 @@ impl Engine {
     /// The row that a client created under a cid, if it may see it. Everything that it sent before must be decided.
     pub(crate) async fn read_created(
         &self,
-        claim: Option<&Claim>,
+        caller: &Caller,
         model: &str,
         cid: &str,
         now: SystemTime,
     ) -> Result<(&Model, Key, WireRow)> {
         let model = self.model(model)?;
-        let client = claim.map(Claim::id);
-        let key = self.creates(client).await?.key(cid, Some(model.name()))?.clone();
-        self.read_one(model.name(), &key, client, now).await
+        let key = self.creates(caller.client).await?.key(cid, Some(model.name()))?.clone();
+        self.read_one(model.name(), &key, caller, now).await
     }
 
     /// What the id of a row that is to be changed refers to: that must be a row of the same model. A new row's id may be any other's.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     filter::{Expr, Filter, Relation},
+    order::Order,
     value::Value,
 };
 
@@ -144,6 +145,19 @@ impl<M, T, K> Field<M, T, K> {
     {
         let values = values.into_iter().map(|value| (self.encode)(&value.into_operand()));
         Filter::from_expr(Expr::or(values.map(|value| Expr::Eq(self.name, value)).collect()))
+    }
+}
+
+impl<M, T, K: Filterable> Field<M, T, K> {
+    /// Rows in the order of this field, the smallest first: null, arrays and objects before `false` and `true`, those before numbers, numbers
+    /// before text, text by code point.
+    pub fn asc(self) -> Order<M> {
+        Order::new(self.name, false)
+    }
+
+    /// Rows in the order of this field, the greatest first; see [`asc`](Self::asc).
+    pub fn desc(self) -> Order<M> {
+        Order::new(self.name, true)
     }
 }
 

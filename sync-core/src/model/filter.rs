@@ -11,7 +11,12 @@ use std::{
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use smallvec::SmallVec;
 
-use super::{SyncedModel, value::Value};
+use super::{
+    SyncedModel,
+    id::Key,
+    order::{OrderList, Place},
+    value::Value,
+};
 
 /// Which rows of `M`: what a `read` handler returns to say what a client may see.
 ///
@@ -117,6 +122,7 @@ pub(crate) enum Expr {
     Eq(&'static str, Value),
     Compare(&'static str, Relation, Value),
     Prefix(&'static str, Arc<str>),
+    Within(Arc<Range>),
     And(Vec<Expr>),
     Or(Vec<Expr>),
     Not(Box<Expr>),
@@ -230,7 +236,7 @@ impl Expr {
                 }
                 routes
             }
-            Self::Compare(..) | Self::Prefix(..) | Self::Not(_) => Vec::new(),
+            Self::Compare(..) | Self::Prefix(..) | Self::Within(_) | Self::Not(_) => Vec::new(),
         }
     }
 
@@ -244,6 +250,7 @@ impl Expr {
             Self::Prefix(name, prefix) => {
                 matches!(row.get(name), Value::Text(text) if text.starts_with(&**prefix))
             }
+            Self::Within(range) => range.contains(row),
             Self::And(parts) => parts.iter().all(|part| part.judge(row)),
             Self::Or(parts) => parts.iter().any(|part| part.judge(row)),
             Self::Not(inner) => !inner.judge(row),
@@ -258,9 +265,42 @@ impl Expr {
                     into.push(name);
                 }
             }
+            Self::Within(range) => {
+                for name in range.order.iter().map(|by| by.field).chain([range.id]) {
+                    if !into.contains(&name) {
+                        into.push(name);
+                    }
+                }
+            }
             Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.names(into)),
             Self::Not(inner) => inner.names(into),
         }
+    }
+}
+
+/// A part of the rows in an order: those after one place, up to another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Range {
+    pub(crate) order: OrderList,
+    /// The name of the id.
+    pub(crate) id: &'static str,
+    /// Not the row of this place itself.
+    pub(crate) after: Option<Place>,
+    /// And the row of this place.
+    pub(crate) until: Option<Place>,
+}
+
+impl Range {
+    fn contains(&self, row: &FieldValues) -> bool {
+        let key = match row.get(self.id) {
+            Value::Int(id) => Key::Int(*id),
+            Value::Text(id) => Key::Text(id.clone()),
+            _ => return false,
+        };
+        let place = Place::of(row, key, &self.order);
+        let is_after = |after: &Place| place.compare(after, &self.order).is_gt();
+        let is_before = |until: &Place| place.compare(until, &self.order).is_le();
+        self.after.as_ref().is_none_or(is_after) && self.until.as_ref().is_none_or(is_before)
     }
 }
 

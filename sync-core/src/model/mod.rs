@@ -6,6 +6,7 @@
 pub(crate) mod field;
 pub(crate) mod filter;
 pub(crate) mod id;
+pub(crate) mod order;
 pub(crate) mod value;
 
 use serde::{Deserializer, Serialize, Serializer, de::DeserializeOwned};
@@ -14,6 +15,7 @@ pub use self::{
     field::{Field, Filterable, Indexed, NotIndexed, Nullable, Operand, Textual},
     filter::Filter,
     id::{Key, KeyKind, ModelId},
+    order::{Order, OrderBy, Place},
     value::Value,
 };
 use crate::types::{Describe, Presence};

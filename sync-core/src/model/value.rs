@@ -50,6 +50,18 @@ impl Value {
         }
     }
 
+    /// Which of two values of any kinds comes first where rows are ordered by them: null, arrays and objects, which are all equal,
+    /// then `false` and `true`, then numbers by value, then text by code point.
+    pub fn rank(&self, other: &Self) -> Ordering {
+        let kind = |value: &Self| match value {
+            Self::Null | Self::Json(_) => 0,
+            Self::Bool(_) => 1,
+            Self::Int(_) | Self::Uint(_) | Self::Float(_) => 2,
+            Self::Text(_) => 3,
+        };
+        kind(self).cmp(&kind(other)).then_with(|| self.compare(other).unwrap_or(Ordering::Equal))
+    }
+
     fn whole(&self) -> Option<i128> {
         match self {
             Self::Int(value) => Some((*value).into()),

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::{
     Change, ClientRecord, ClientWrite, Decision, LogEntry, LogPage, MutationRecord, Opened, Outcome, Page,
-    Precondition, Seq, Store, StoreError, StoreFuture, StoredRow, Table, Transaction,
-    rules::{self, Budget, Retention},
+    Precondition, Select, Seq, Store, StoreError, StoreFuture, StoredRow, Table, Transaction,
+    rules::{self, Budget, Gather, Retention},
 };
 use crate::model::{Key, KeyKind};
 
@@ -108,14 +108,8 @@ impl Store for MemoryStore {
         Box::pin(async move { self.read(|state| Ok(state.model(model)?.row(key))) })
     }
 
-    fn page<'a>(
-        &'a self,
-        model: &'a str,
-        after: Option<&'a Key>,
-        limit: usize,
-        max_bytes: usize,
-    ) -> StoreFuture<'a, Page> {
-        Box::pin(async move { self.read(|state| state.page(model, after, limit, max_bytes)) })
+    fn page<'a>(&'a self, model: &'a str, select: &'a Select) -> StoreFuture<'a, Page> {
+        Box::pin(async move { self.read(|state| state.page(model, select)) })
     }
 
     fn log(&self, after: Seq, max_bytes: usize) -> StoreFuture<'_, LogPage> {
@@ -260,28 +254,21 @@ impl State {
         }
     }
 
-    fn page(
-        &self,
-        name: &str,
-        after: Option<&Key>,
-        limit: usize,
-        max_bytes: usize,
-    ) -> Result<Page, StoreError> {
+    fn page(&self, name: &str, select: &Select) -> Result<Page, StoreError> {
         let model = self.model(name)?;
-        if let Some(after) = after {
-            rules::check_key(name, model.kind, after)?;
+        if let Some(after) = &select.after {
+            rules::check_key(name, model.kind, &after.key)?;
         }
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut page = Page { rows: Vec::new(), seq: self.head, more: false };
-        let mut budget = Budget::new(max_bytes);
+        // In the order of the keys what comes before is not looked at.
+        let after = select.after.as_ref().filter(|_| select.order_by().is_empty());
+        let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(&after.key));
+        let mut gather = Gather::new(select);
         for (key, row) in model.rows.range::<Key, _>((start, Bound::Unbounded)) {
-            if page.rows.len() == limit.max(1) || !budget.take(row.body.len()) {
-                page.more = true;
+            if !gather.add(row.stored(key)) {
                 break;
             }
-            page.rows.push(row.stored(key));
         }
-        Ok(page)
+        Ok(gather.page(self.head))
     }
 
     fn log(&self, after: Seq, max_bytes: usize) -> LogPage {

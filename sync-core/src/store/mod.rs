@@ -7,6 +7,7 @@
 
 mod memory;
 mod rules;
+mod select;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -18,9 +19,10 @@ use uuid::Uuid;
 
 use crate::model::{Key, KeyKind};
 
-pub use self::memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
+pub use self::{memory::MemoryStore, select::Select};
+pub use crate::model::{OrderBy, Place};
 
 /// The number of a transaction in the store's one gapless order: 1, 2, 3, …; 0 is before all of them.
 pub type Seq = u64;
@@ -62,15 +64,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// One row.
     fn get<'a>(&'a self, model: &'a str, key: &'a Key) -> StoreFuture<'a, Option<StoredRow>>;
 
-    /// At most `limit` rows of a model (at least 1) in the order of their keys, after the key `after`; fewer if their
-    /// bodies exceed `max_bytes`, but one at least.
-    fn page<'a>(
-        &'a self,
-        model: &'a str,
-        after: Option<&'a Key>,
-        limit: usize,
-        max_bytes: usize,
-    ) -> StoreFuture<'a, Page>;
+    /// Some rows of a model, all of one seq: those that a [`Select`] asks for.
+    fn page<'a>(&'a self, model: &'a str, select: &'a Select) -> StoreFuture<'a, Page>;
 
     /// The transactions after `after`, in order and whole: as many as fit in `max_bytes` of bodies, but one at least.
     fn log(&self, after: Seq, max_bytes: usize) -> StoreFuture<'_, LogPage>;
@@ -254,12 +249,12 @@ pub struct StoredRow {
 /// Rows that were read at one seq.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// In the order of their keys.
+    /// In the order that was asked for.
     pub rows: Vec<StoredRow>,
     /// The seq at which they were read.
     pub seq: Seq,
-    /// Whether there are rows after the last of them.
-    pub more: bool,
+    /// After which place to read on; `None` if there are no rows beyond these.
+    pub next: Option<Place>,
 }
 
 /// Transactions out of the log.

@@ -6,16 +6,16 @@ use sync_core::{
 };
 
 use crate::fixture::{
-    Subject, TransactionExt, body, body_of, changes, client, confirmed, create, delete, int, log, mutation,
-    put, reencode, row_at, rows, seen, tables, text, update,
+    Subject, TransactionExt, body, body_of, changes, client, confirmed, create, delete, int, keys, log,
+    mutation, put, reencode, row_at, rows, seen, tables, text, update,
 };
 
 async fn starts_empty(store: Subject) {
     let opened = store.open(&tables()).await.unwrap();
     assert_eq!(opened.head, 0);
     assert_eq!(store.get("Todo", &int(1)).await.unwrap(), None);
-    let page = store.page("Note", None, 10, 1000).await.unwrap();
-    assert!(page.rows.is_empty() && !page.more && page.seq == 0);
+    let page = store.page("Note", &keys(None, 10, 1000)).await.unwrap();
+    assert!(page.rows.is_empty() && page.next.is_none() && page.seq == 0);
     let log = store.log(0, 1000).await.unwrap();
     assert!(log.transactions.is_empty() && log.head == 0 && log.horizon == 0);
     assert_eq!(store.client(client(1)).await.unwrap(), None);
@@ -247,9 +247,9 @@ async fn pages_by_count_and_bytes(store: Subject) {
         store.one(changes([create("Todo", int(id), body_of(&int(id), 100))])).await;
     }
     let page = async |after: Option<i64>, limit, max_bytes| {
-        let page = store.page("Todo", after.map(Key::Int).as_ref(), limit, max_bytes).await.unwrap();
+        let page = store.page("Todo", &keys(after.map(Key::Int).as_ref(), limit, max_bytes)).await.unwrap();
         assert_eq!(page.seq, 6);
-        (page.rows.into_iter().map(|row| row.key).collect::<Vec<_>>(), page.more)
+        (page.rows.into_iter().map(|row| row.key).collect::<Vec<_>>(), page.next.is_some())
     };
     let all = [-3, 1, 2, 3, 10, i64::MAX].map(Key::Int);
     assert_eq!(page(None, 6, 600).await, (all.to_vec(), false));
@@ -281,8 +281,8 @@ async fn pages_while_rows_come_and_go(store: Subject) {
     for id in [10, 20, 30, 40] {
         store.one(put("Todo", int(id), "x")).await;
     }
-    let first = store.page("Todo", None, 2, 1000).await.unwrap();
-    assert_eq!((first.rows.last().unwrap().key.clone(), first.seq, first.more), (int(20), 4, true));
+    let first = store.page("Todo", &keys(None, 2, 1000)).await.unwrap();
+    assert_eq!((first.rows.last().unwrap().key.clone(), first.seq, first.next.is_some()), (int(20), 4, true));
     let gone = body(&int(20), "x");
     store
         .commit(vec![
@@ -293,10 +293,10 @@ async fn pages_while_rows_come_and_go(store: Subject) {
         ])
         .await
         .unwrap();
-    let second = store.page("Todo", Some(&int(20)), 10, 1000).await.unwrap();
+    let second = store.page("Todo", &keys(Some(&int(20)), 10, 1000)).await.unwrap();
     let found: Vec<_> = second.rows.iter().map(|row| (row.key.clone(), row.seq)).collect();
     assert_eq!(found, [(int(25), 6), (int(30), 3), (int(40), 8)]);
-    assert_eq!((second.seq, second.more), (8, false));
+    assert_eq!((second.seq, second.next.is_some()), (8, false));
 }
 
 async fn pages_the_log_by_whole_transactions(store: Subject) {
@@ -416,9 +416,9 @@ async fn fails_without_a_trace(store: Subject) {
     assert_eq!(store.one(put("Todo", int(1), "x")).await, Decision::Committed(1));
 
     assert!(store.get("Nothing", &int(1)).await.is_err());
-    assert!(store.page("Nothing", None, 1, 1).await.is_err());
+    assert!(store.page("Nothing", &keys(None, 1, 1)).await.is_err());
     assert!(store.allocate_ids("Nothing", 1).await.is_err());
-    assert!(store.page("Todo", Some(&text("1")), 1, 1).await.is_err());
+    assert!(store.page("Todo", &keys(Some(&text("1")), 1, 1)).await.is_err());
     assert_eq!(store.get("Todo", &text("1")).await.unwrap(), None);
     store.one(put("Note", text("1"), "x")).await;
     assert_eq!(store.get("Note", &int(1)).await.unwrap(), None);
@@ -432,7 +432,7 @@ async fn is_closed_until_it_is_opened(store: Subject) {
     let error = store.commit(vec![put("Todo", int(1), "x")]).await.unwrap_err();
     assert_eq!(error.to_string(), "the store is not open");
     assert!(store.get("Todo", &int(1)).await.is_err());
-    assert!(store.page("Todo", None, 1, 1).await.is_err());
+    assert!(store.page("Todo", &keys(None, 1, 1)).await.is_err());
     assert!(store.log(0, 1).await.is_err());
     assert!(store.client(client(1)).await.is_err());
     assert!(store.allocate_ids("Todo", 1).await.is_err());

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use sync_core::{
     Key, KeyKind,
     store::{
-        Change, ClientWrite, Decision, MemoryStore, MutationWrite, Outcome, Precondition, Seq, Store, Table,
-        Transaction,
+        Change, ClientWrite, Decision, MemoryStore, MutationWrite, Outcome, Place, Precondition, Select, Seq,
+        Store, Table, Transaction,
     },
 };
 use uuid::Uuid;
@@ -149,6 +149,11 @@ pub(crate) fn client(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
+/// Rows in the order of their ids.
+pub(crate) fn keys(after: Option<&Key>, limit: usize, max_bytes: usize) -> Select {
+    Select::all().after(after.cloned().map(Place::by_key)).limit(limit).max_bytes(max_bytes)
+}
+
 /// A client that was seen, and nothing more.
 pub(crate) fn seen(number: u128, seen: i64) -> ClientWrite {
     ClientWrite { client: client(number), seen, ack: None, mutation: None }
@@ -168,9 +173,9 @@ pub(crate) async fn rows(store: &dyn Store, model: &str, limit: usize) -> Vec<(K
     let mut rows = Vec::new();
     let mut after = None;
     loop {
-        let page = store.page(model, after.as_ref(), limit, usize::MAX).await.unwrap();
+        let page = store.page(model, &keys(after.as_ref(), limit, usize::MAX)).await.unwrap();
         rows.extend(page.rows.into_iter().map(|row| (row.key, row.seq, row.body)));
-        if !page.more {
+        if page.next.is_none() {
             return rows;
         }
         after = rows.last().map(|(key, ..)| key.clone());

@@ -8,7 +8,7 @@ use sync_core::{
 };
 
 use crate::fixture::{
-    Subject, body_of, client, confirmed, int, memory, mutation, reencode, row_at, seen, sqlite, text,
+    Subject, body_of, client, confirmed, int, keys, memory, mutation, reencode, row_at, seen, sqlite, text,
 };
 
 #[tokio::test]
@@ -45,8 +45,8 @@ impl Run {
                 let after = after.map(|()| self.key(model));
                 let (limit, bytes) = (self.random.small(12), self.random.small(2000));
                 let page = (
-                    self.memory.page(model, after.as_ref(), limit, bytes).await,
-                    self.sqlite.page(model, after.as_ref(), limit, bytes).await,
+                    self.memory.page(model, &keys(after.as_ref(), limit, bytes)).await,
+                    self.sqlite.page(model, &keys(after.as_ref(), limit, bytes)).await,
                 );
                 self.same(page);
             }
@@ -111,8 +111,8 @@ impl Run {
         self.reopen().await;
         for model in ["Todo", "Note", "Other"] {
             let both = (
-                self.memory.page(model, None, 10_000, usize::MAX).await,
-                self.sqlite.page(model, None, 10_000, usize::MAX).await,
+                self.memory.page(model, &keys(None, 10_000, usize::MAX)).await,
+                self.sqlite.page(model, &keys(None, 10_000, usize::MAX)).await,
             );
             self.same(both);
         }

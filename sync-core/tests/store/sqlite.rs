@@ -19,8 +19,8 @@ use sync_core::{
 };
 
 use crate::fixture::{
-    TransactionExt, body, changes, client, confirmed, create, int, log, mutation, put, reencode, row_at,
-    rows, tables, text,
+    TransactionExt, body, changes, client, confirmed, create, int, keys, log, mutation, put, reencode,
+    row_at, rows, tables, text,
 };
 
 #[tokio::test]
@@ -434,7 +434,7 @@ async fn reads_are_of_one_seq_while_it_writes() {
             tokio::spawn(async move {
                 let mut last = 0;
                 while last < 300 {
-                    let page = store.page("Todo", None, 2, usize::MAX).await.unwrap();
+                    let page = store.page("Todo", &keys(None, 2, usize::MAX)).await.unwrap();
                     let expected = [1, 2].map(|id| (page.seq, body(&int(id), &page.seq.to_string())));
                     let found: Vec<_> = page.rows.into_iter().map(|row| (row.seq, row.body)).collect();
                     assert_eq!(found, expected);
@@ -479,7 +479,7 @@ async fn a_million_rows_open_at_once() {
     assert!(took < Duration::from_millis(100), "{took:?}");
     assert_eq!(store.allocate_ids("Todo", 1).await.unwrap(), 1_000_001);
     let started = Instant::now();
-    let page = store.page("Todo", Some(&int(500_000)), 500, usize::MAX).await.unwrap();
+    let page = store.page("Todo", &keys(Some(&int(500_000)), 500, usize::MAX)).await.unwrap();
     println!("a page of {} rows out of them: {:?}", page.rows.len(), started.elapsed());
 }
 

@@ -30,8 +30,8 @@ use self::{
     writer::{Request, Writer},
 };
 use super::{
-    ClientRecord, Decision, LogPage, Opened, Page, Seq, Store, StoreError, StoreFuture, StoredRow, Table,
-    Transaction,
+    ClientRecord, Decision, LogPage, Opened, Page, Select, Seq, Store, StoreError, StoreFuture, StoredRow,
+    Table, Transaction,
     rules::{self, Retention},
 };
 use crate::model::{Key, KeyKind};
@@ -162,19 +162,13 @@ impl Store for SqliteStore {
         })
     }
 
-    fn page<'a>(
-        &'a self,
-        model: &'a str,
-        after: Option<&'a Key>,
-        limit: usize,
-        max_bytes: usize,
-    ) -> StoreFuture<'a, Page> {
+    fn page<'a>(&'a self, model: &'a str, select: &'a Select) -> StoreFuture<'a, Page> {
         self.ask(move |running, reply| {
-            let (table, after) = (running.table(model)?, after.cloned());
-            if let Some(after) = &after {
-                rules::check_key(model, table.kind, after)?;
+            let (table, select) = (running.table(model)?, select.clone());
+            if let Some(after) = &select.after {
+                rules::check_key(model, table.kind, &after.key)?;
             }
-            running.read(move |reader| reader.page(&table, after.as_ref(), limit, max_bytes), reply)
+            running.read(move |reader| reader.page(&table, &select), reply)
         })
     }
 

@@ -20,8 +20,9 @@ use super::{
 use crate::{
     model::Key,
     store::{
-        Change, ClientRecord, LogEntry, LogPage, MutationRecord, Outcome, Page, Seq, StoreError, StoredRow,
-        rules::{self, Budget},
+        Change, ClientRecord, LogEntry, LogPage, MutationRecord, Outcome, Page, Select, Seq, StoreError,
+        StoredRow,
+        rules::{self, Budget, Gather},
     },
 };
 
@@ -43,17 +44,10 @@ impl Reader {
         get(&self.connection, table, key).map_err(cannot("read a row"))
     }
 
-    pub(super) fn page(
-        &self,
-        table: &SqlTable,
-        after: Option<&Key>,
-        limit: usize,
-        max_bytes: usize,
-    ) -> Result<Page, StoreError> {
+    pub(super) fn page(&self, table: &SqlTable, select: &Select) -> Result<Page, StoreError> {
         let read = || {
             let seq = log_range(&self.connection)?.head;
-            let (rows, more) = page(&self.connection, table, after, limit, max_bytes)?;
-            Ok(Page { rows, seq, more })
+            page(&self.connection, table, select, seq)
         };
         self.at_one_seq(read).map_err(cannot("read rows"))
     }
@@ -164,33 +158,28 @@ pub(super) fn get(
     connection.prepare_cached(&table.sql.get)?.query_row([SqlKey(key)], stored_row).optional()
 }
 
-/// Rows in the order of their keys, and whether there are more.
+/// The rows that are asked for.
 pub(super) fn page(
     connection: &Connection,
     table: &SqlTable,
-    after: Option<&Key>,
-    limit: usize,
-    max_bytes: usize,
-) -> rusqlite::Result<(Vec<StoredRow>, bool)> {
-    let limit = limit.max(1);
-    // One more than asked for, to see whether there is one.
-    let read = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    select: &Select,
+    seq: Seq,
+) -> rusqlite::Result<Page> {
+    // In the order of the keys what comes before is not looked at.
+    let after = select.after.as_ref().filter(|_| select.order_by().is_empty());
     let sql = if after.is_some() { &table.sql.page } else { &table.sql.first_page };
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = match after {
-        Some(after) => statement.query(params![read, SqlKey(after)])?,
-        None => statement.query([read])?,
+        Some(after) => statement.query(params![i64::MAX, SqlKey(&after.key)])?,
+        None => statement.query([i64::MAX])?,
     };
-    let mut budget = Budget::new(max_bytes);
-    let mut page = Vec::new();
+    let mut gather = Gather::new(select);
     while let Some(row) = rows.next()? {
-        let length = row.get_ref(2)?.as_bytes()?.len();
-        if page.len() == limit || !budget.take(length) {
-            return Ok((page, true));
+        if !gather.add(stored_row(row)?) {
+            break;
         }
-        page.push(stored_row(row)?);
     }
-    Ok((page, false))
+    Ok(gather.page(seq))
 }
 
 /// What the log spans.

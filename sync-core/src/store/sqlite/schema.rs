@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{Key, KeyKind},
-    store::{Opened, Reencode, StoreError, StoredRow, Table},
+    store::{Opened, Reencode, Select, StoreError, StoredRow, Table},
 };
 
 /// Makes the database at `path` ready for these models. It runs in a transaction, so that a failed start changes
@@ -245,9 +245,9 @@ fn reencode(
     let mut unfit = Unfit::default();
     let mut after = None;
     loop {
-        let (page, more) = reader::page(connection, table, after.as_ref(), CHUNK_ROWS, CHUNK_BYTES)
-            .map_err(cannot(&what))?;
-        for row in &page {
+        let select = Select::all().limit(CHUNK_ROWS).max_bytes(CHUNK_BYTES).after(after);
+        let page = reader::page(connection, table, &select, 0).map_err(cannot(&what))?;
+        for row in &page.rows {
             rows += 1;
             match reencode(&row.body) {
                 Ok((key, body)) if key == row.key => {
@@ -265,8 +265,8 @@ fn reencode(
                 Err(error) => unfit.add(row, || error.to_string()),
             }
         }
-        after = page.into_iter().next_back().map(|row| row.key);
-        if !more {
+        after = page.next;
+        if after.is_none() {
             break;
         }
     }
