@@ -114,7 +114,9 @@ impl Engine {
 
     /// An empty outbox for a new connection.
     pub(crate) fn outbox(&self) -> Arc<Outbox> {
-        Arc::new(Outbox::new(self.limits.outbox_bytes, self.epoch, self.hub.head()))
+        let outbox = Arc::new(Outbox::new(self.limits.outbox_bytes, self.epoch, self.hub.head()));
+        self.hub.connect(&outbox);
+        outbox
     }
 
     /// Makes a connection speak for a client, and welcomes it.

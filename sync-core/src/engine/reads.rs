@@ -156,9 +156,10 @@ impl Engine {
             CaughtUp::Horizon => Ok(Some(work)),
             CaughtUp::To { seq, messages } => {
                 if !messages.is_empty() {
-                    outbox.answer(response::changes(work.asked.id.as_ref(), seq, &messages));
+                    let message = response::changes(work.asked.id.as_ref(), seq, &messages);
+                    outbox.answer_to(work.load, message, seq);
                 }
-                outbox.caught_up(work.key, seq, (seq >= head).then_some(place));
+                outbox.caught_up(work.load, seq, (seq >= head).then_some(place));
                 self.hub.wake_at(seq, outbox);
                 Ok(None)
             }
