@@ -56,6 +56,11 @@ impl TestServer {
         Client::connect(self.address).await
     }
 
+    /// The server itself.
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
     /// Begins to stop, without waiting.
     pub fn begin_stop(&self) -> JoinHandle<()> {
         let running = self.running.clone();
