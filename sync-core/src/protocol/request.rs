@@ -280,7 +280,8 @@ impl BatchStep {
                 return Err(bad(format!("`{}` cannot stand in a `batch`", method.name())));
             };
             // The batch has the `id` and the `ack` for all of them.
-            let known: SmallVec<[_; 8]> = kind.fields().iter().copied().filter(|name| *name != "id").collect();
+            let known: SmallVec<[_; 8]> =
+                kind.fields().iter().copied().filter(|name| *name != "id").collect();
             if fields.0.get("ack").is_some() {
                 return Err(bad(format!("`{}` in a `batch` has no `ack`: the batch has one", kind.as_str())));
             }

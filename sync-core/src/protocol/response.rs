@@ -204,9 +204,18 @@ pub(crate) struct Confirm<'a> {
 /// What a request came to.
 #[derive(Debug)]
 pub(crate) enum Done<'a> {
-    Row { model: &'a str, key: &'a Key, cid: Option<&'a str>, row: DoneRow<'a> },
+    Row {
+        model: &'a str,
+        key: &'a Key,
+        cid: Option<&'a str>,
+        row: DoneRow<'a>,
+    },
     /// `result` is JSON.
-    Action { model: &'a str, action: &'a str, result: &'a str },
+    Action {
+        model: &'a str,
+        action: &'a str,
+        result: &'a str,
+    },
 }
 
 /// What a client is told of the row.
@@ -214,10 +223,14 @@ pub(crate) enum Done<'a> {
 pub(crate) enum DoneRow<'a> {
     Whole(WireRow),
     /// It is left out for its size.
-    Partial { id_name: &'a str },
+    Partial {
+        id_name: &'a str,
+    },
     /// The client may not see it.
     Unseen,
-    Deleted { id_name: &'a str },
+    Deleted {
+        id_name: &'a str,
+    },
 }
 
 impl Done<'_> {

@@ -502,10 +502,7 @@ mod tests {
         assert_eq!(known.parse::<Fingerprint>().unwrap().to_string(), known);
         let more = format!("{known},clear.m:00000d ao,other:00000e a,other.x:00000f aw");
         assert_eq!(differences(&more, known), [""; 0], "what is new and need not be given");
-        assert_eq!(
-            differences("clear:000001 r", known),
-            ["there is no action `clear` any more"]
-        );
+        assert_eq!(differences("clear:000001 r", known), ["there is no action `clear` any more"]);
         assert_eq!(
             differences(
                 "clear:000001 r,clear:00000b a,clear.list:00000c ao,clear.n:00000c aw,clear.m:00000d aw",

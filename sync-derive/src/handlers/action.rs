@@ -110,8 +110,7 @@ fn check(signature: &Signature, name: &str, errors: &mut Errors) -> bool {
     }
     for parameter in &signature.generics.params {
         if !matches!(parameter, GenericParam::Lifetime(_)) {
-            let message =
-                "an action has no parameters of type, since a client could not say which: write the types out";
+            let message = "an action has no parameters of type, since a client could not say which: write the types out";
             refuse(errors, parameter.to_token_stream(), message.to_owned());
         }
     }
@@ -123,22 +122,22 @@ fn check(signature: &Signature, name: &str, errors: &mut Errors) -> bool {
         refuse(errors, signature.ident.to_token_stream(), message);
     }
     if matches!(signature.output, ReturnType::Default) {
-        let message = format!("the action `{name}` must return a `Result`: write `{right}`, or `-> Result<()>`");
+        let message =
+            format!("the action `{name}` must return a `Result`: write `{right}`, or `-> Result<()>`");
         refuse(errors, signature.ident.to_token_stream(), message);
     }
     is_right
 }
 
 impl Argument {
-    fn of(
-        input: &FnArg,
-        outside: &impl Fn(TokenStream) -> TokenStream,
-        errors: &mut Errors,
-    ) -> Option<Self> {
+    fn of(input: &FnArg, outside: &impl Fn(TokenStream) -> TokenStream, errors: &mut Errors) -> Option<Self> {
         let FnArg::Typed(parameter) = input else { return None };
         let ty = parameter.ty.to_token_stream();
         if ir::mentions(&ty, &["impl".to_owned()]) {
-            errors.on(&parameter.ty, "an argument of an action has a plain type, which its JSON is read as: write it out");
+            errors.on(
+                &parameter.ty,
+                "an argument of an action has a plain type, which its JSON is read as: write it out",
+            );
             return None;
         }
         if let Type::Reference(reference) = &*parameter.ty {
