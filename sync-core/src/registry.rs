@@ -182,8 +182,10 @@ impl Registry {
         let table = |model: &ModelRegistration| {
             handlers.iter().find(|table| (table.model)() == (model.type_id)()).map(|table| table.table)
         };
-        let typescript =
-            Typescript::of(models.iter().map(|model| (model.name, model.schema, model.key_kind)));
+        let typescript = Typescript::of(models.iter().map(|model| {
+            let actions = table(model).unwrap_or_default().actions;
+            (model.name, model.schema, model.key_kind, actions)
+        }));
         let model = |(registration, (fingerprint, types)): (ModelRegistration, (Fingerprint, u64))| Model {
             handlers: table(&registration).unwrap_or_default(),
             hash: registration.schema.hash(registration.name, types),
