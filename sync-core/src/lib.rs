@@ -41,6 +41,7 @@
 // Without the server nothing reads what models register.
 #![cfg_attr(not(feature = "server"), allow(dead_code))]
 
+mod authority;
 mod context;
 mod draft;
 mod error;
@@ -79,6 +80,7 @@ pub use self::{
     server::{BuildError, Running, Server, ServerBuilder},
 };
 pub use self::{
+    authority::Session,
     context::Context,
     error::{Error, ErrorCode, Result},
     model::{

@@ -71,7 +71,7 @@ impl Engine {
                 false
             }
             Err(refused) => {
-                let retry = refused.error.code().is_retryable() || refused.detail.retry == Some(true);
+                let retry = refused.error.is_retryable() || refused.detail.retry == Some(true);
                 asker.outbox.outcome(response::error(subject, &refused.error, &refused.detail), 0);
                 retry
             }
@@ -225,6 +225,7 @@ impl Engine {
             let write = |outcome| {
                 let mutation = |(client, id)| ClientWrite {
                     client,
+                    subject: None,
                     seen: millis(now),
                     ack: None,
                     mutation: Some(MutationWrite { id, hash: mutation.hash, outcome }),
@@ -232,7 +233,7 @@ impl Engine {
                 record.map(mutation)
             };
             match verdict {
-                Err(refused) if refused.error.code().is_retryable() => return Err(refused),
+                Err(refused) if refused.error.is_retryable() => return Err(refused),
                 Err(refused) => {
                     let message = response::error(subject, &refused.error, &refused.detail);
                     // Nothing to record; but a refusal for what is not on disk yet waits until it is.

@@ -25,6 +25,7 @@ pub(super) fn open(
 ) -> Result<(Tables, Opened), StoreError> {
     check_format(connection, path)?;
     connection.execute_batch(OWN_TABLES).map_err(cannot("create the store's own tables"))?;
+    add_subjects(connection).map_err(cannot("let clients belong to subjects"))?;
     let epoch = epoch(connection)?;
     let mut log_is_stale = false;
     let mut opened = Tables::with_capacity(tables.len());
@@ -86,6 +87,15 @@ fn check_format(connection: &Connection, path: &Path) -> Result<(), StoreError> 
             path.display()
         ))),
     }
+}
+
+/// Databases of before have clients that belong to nobody. The version before this one could read what comes of it.
+fn add_subjects(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('sync_clients') WHERE name = 'subject')";
+    if connection.query_row(sql, (), |row| row.get(0))? {
+        return Ok(());
+    }
+    connection.execute_batch("ALTER TABLE sync_clients ADD COLUMN subject TEXT")
 }
 
 fn epoch(connection: &Connection) -> Result<Uuid, StoreError> {
@@ -350,7 +360,7 @@ const OWN_TABLES: &str = "
         PRIMARY KEY (seq, idx)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS sync_clients (
-        id TEXT PRIMARY KEY NOT NULL, last INTEGER NOT NULL, seen INTEGER NOT NULL
+        id TEXT PRIMARY KEY NOT NULL, last INTEGER NOT NULL, seen INTEGER NOT NULL, subject TEXT
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS sync_mutations (
         client TEXT NOT NULL, id INTEGER NOT NULL, hash INTEGER NOT NULL, seq INTEGER, model TEXT, key, method TEXT,
