@@ -41,6 +41,7 @@
 // Without the server nothing reads what models register.
 #![cfg_attr(not(feature = "server"), allow(dead_code))]
 
+mod arguments;
 mod context;
 mod draft;
 mod error;
@@ -52,6 +53,7 @@ mod object;
 mod probes;
 mod query;
 mod registry;
+mod row_query;
 mod safe_integer;
 pub mod store;
 mod types;
@@ -76,7 +78,7 @@ mod session;
 #[cfg(feature = "server")]
 pub use self::{
     config::Limits,
-    server::{BuildError, Running, Server, ServerBuilder},
+    server::{BuildError, Handle, Running, Server, ServerBuilder},
 };
 pub use self::{
     context::Context,
@@ -86,6 +88,7 @@ pub use self::{
         SyncedModel, Textual, Value,
     },
     query::Query,
+    row_query::RowQuery,
     types::SyncType,
 };
 pub use sync_derive::{SyncType, SyncedModel, sync_handlers};
@@ -105,9 +108,11 @@ pub mod docs {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
+        arguments::{Arguments, given},
         draft::{decode as decode_draft, overlay as overlay_draft},
         handlers::{
-            BoxFuture, CreateInput, DeleteInput, HandlerTable, Row, Scope, UpdateInput, query, scope, shaped,
+            Action, ActionInput, Argument, BoxFuture, CreateInput, DeleteInput, HandlerTable, Row, Scope,
+            UpdateInput, query, scope, shaped,
         },
         integer_string::describe as describe_integer_string,
         model::{

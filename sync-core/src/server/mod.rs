@@ -2,6 +2,7 @@
 
 mod builder;
 mod cli;
+mod handle;
 mod http;
 mod origin;
 mod vendor;
@@ -19,7 +20,10 @@ use tokio::{
 use self::origin::Origins;
 use crate::{Limits, Result, engine::Engine, registry::Registry};
 
-pub use self::builder::{BuildError, ServerBuilder};
+pub use self::{
+    builder::{BuildError, ServerBuilder},
+    handle::Handle,
+};
 
 /// How often the log is read again after it could not be.
 const LOOK_AGAIN_EVERY: time::Duration = time::Duration::from_secs(1);
@@ -185,6 +189,11 @@ impl Running {
     /// of [`ServerBuilder::npm`] under `/sync/vendor/`, and what [`ServerBuilder::routes`] added.
     pub fn router(&self) -> Router {
         self.routes.clone().merge(http::router(self.shared.clone()))
+    }
+
+    /// The rows, for the server's own code outside of handlers.
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.shared.engine.clone())
     }
 
     /// Serves the routes on a listener until [`stop`](Self::stop) is called.
