@@ -24,6 +24,11 @@ pub struct Limits {
     #[cfg_attr(feature = "server", arg(long, value_name = "BYTES"))]
     pub row_bytes: usize,
 
+    /// The largest transaction, in bytes of the rows that it writes and 128 for each (1,048,576), but never less than one row. A larger one is
+    /// refused with `too_large`. It reaches subscribers in one frame.
+    #[cfg_attr(feature = "server", arg(long, value_name = "BYTES"))]
+    pub transaction_bytes: usize,
+
     /// How deep the JSON of a message may be nested (32). A deeper one is refused with `limit`.
     #[cfg_attr(feature = "server", arg(long, value_name = "LEVELS"))]
     pub json_depth: usize,
@@ -78,6 +83,7 @@ impl Default for Limits {
         Self {
             message_bytes: 64 * 1024,
             row_bytes: 128 * 1024,
+            transaction_bytes: 1024 * 1024,
             json_depth: 32,
             in_flight: 64,
             unacknowledged: 256,
@@ -100,6 +106,7 @@ impl Limits {
         let sizes = [
             ("message_bytes", self.message_bytes, 128),
             ("row_bytes", self.row_bytes, 16),
+            ("transaction_bytes", self.transaction_bytes, 1024),
             ("json_depth", self.json_depth, 3),
             ("in_flight", self.in_flight, 1),
             ("unacknowledged", usize::try_from(self.unacknowledged).unwrap_or(usize::MAX), self.in_flight),

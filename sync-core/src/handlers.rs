@@ -6,10 +6,13 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::{
-    Context, Error, Filter, Query, Result, draft,
-    model::{Key, ModelId as _, SyncedModel, filter::Expr},
+    Context, Error, Filter, Query, Result,
+    arguments::Arguments,
+    draft,
+    model::{FieldType, Key, ModelId as _, SyncedModel, filter::Expr},
     query::ErasedQuery,
     safe_integer,
 };
@@ -27,6 +30,7 @@ pub struct HandlerTable {
     pub delete: Option<for<'a> fn(&'a Context, DeleteInput<'a>) -> BoxFuture<'a, Result<()>>>,
     pub read: Option<for<'a> fn(&'a Context) -> BoxFuture<'a, Result<Scope>>>,
     pub read_all: Option<for<'a> fn(&'a Context) -> BoxFuture<'a, Result<ErasedQuery>>>,
+    pub actions: &'static [Action],
 }
 
 impl fmt::Debug for HandlerTable {
@@ -37,7 +41,8 @@ impl fmt::Debug for HandlerTable {
 
 impl HandlerTable {
     /// Refuses everything.
-    pub const NONE: Self = Self { create: None, update: None, delete: None, read: None, read_all: None };
+    pub const NONE: Self =
+        Self { create: None, update: None, delete: None, read: None, read_all: None, actions: &[] };
 
     /// The plain handlers of `#[sync_handlers(crud)]`.
     pub const fn plain<M: SyncedModel>() -> Self {
@@ -47,6 +52,7 @@ impl HandlerTable {
             delete: Some(plain::delete),
             read: Some(plain::read::<M>),
             read_all: None,
+            actions: &[],
         }
     }
 
@@ -61,7 +67,41 @@ impl HandlerTable {
         ]
         .into_iter()
         .flatten()
+        .chain(self.actions.iter().map(|action| action.name))
     }
+
+    /// The action of that name.
+    pub(crate) fn action(&self, name: &str) -> Option<&'static Action> {
+        self.actions.iter().find(|action| action.name == name)
+    }
+}
+
+/// An action of a model.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct Action {
+    pub name: &'static str,
+    pub doc: &'static str,
+    /// In their order.
+    pub arguments: &'static [Argument],
+    /// What it is in JSON, if that is known.
+    pub result: FieldType,
+    /// The result is JSON.
+    pub run: for<'a> fn(&'a Context, ActionInput<'a>) -> BoxFuture<'a, Result<String>>,
+}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// An argument of an action.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Argument {
+    pub name: &'static str,
+    pub ty: FieldType,
 }
 
 /// A row as the engine handles it.
@@ -158,6 +198,21 @@ impl DeleteInput<'_> {
     }
 }
 
+/// What a client's `action` brings.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct ActionInput<'a> {
+    /// The arguments as the client sent them: a JSON object.
+    pub(crate) arguments: &'a str,
+}
+
+impl<'a> ActionInput<'a> {
+    /// The arguments of an action that has those of these names.
+    pub fn arguments(self, names: &'static [&'static str]) -> Result<Arguments<'a>> {
+        Arguments::read(self.arguments, names)
+    }
+}
+
 /// What `read` returned.
 #[doc(hidden)]
 pub fn scope<M>(filter: Filter<M>) -> Scope {
@@ -221,7 +276,7 @@ pub(crate) fn reencode<M: SyncedModel>(body: &[u8]) -> Result<(Key, Bytes), serd
     Ok((row.__id().to_key(), serde_json::to_vec(&row)?.into()))
 }
 
-fn stored<M: SyncedModel>(body: &Bytes) -> Result<M> {
+pub(crate) fn stored<M: SyncedModel>(body: &Bytes) -> Result<M> {
     serde_json::from_slice(body)
         .map_err(|error| Error::internal(format!("a stored row of `{}` does not decode: {error}", M::NAME)))
 }
@@ -232,8 +287,16 @@ fn wire_json<M: SyncedModel>(row: &M) -> Result<Bytes> {
     Ok(json.into())
 }
 
-fn id<M: SyncedModel>(key: &Key) -> Result<M::Id> {
+pub(crate) fn id<M: SyncedModel>(key: &Key) -> Result<M::Id> {
     M::Id::from_key(key).ok_or_else(|| Error::invalid(M::__SCHEMA.id, "is not an id of this model"))
+}
+
+/// The id that server code has given to a new row. Integers are assigned, and an empty text or a nil UUID is none.
+pub(crate) fn given_key<M: SyncedModel>(row: &M) -> Option<Key> {
+    match row.__id().to_key() {
+        Key::Text(text) if !text.is_empty() && *text != *Uuid::nil().to_string() => Some(Key::Text(text)),
+        Key::Text(_) | Key::Int(_) => None,
+    }
 }
 
 fn same_id(key: &Key, row: Row) -> Result<Row> {

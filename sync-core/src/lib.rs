@@ -41,6 +41,7 @@
 // Without the server nothing reads what models register.
 #![cfg_attr(not(feature = "server"), allow(dead_code))]
 
+mod arguments;
 mod authority;
 mod context;
 mod draft;
@@ -53,6 +54,7 @@ mod object;
 mod probes;
 mod query;
 mod registry;
+mod row_query;
 mod safe_integer;
 pub mod store;
 mod types;
@@ -77,7 +79,7 @@ mod session;
 #[cfg(feature = "server")]
 pub use self::{
     config::Limits,
-    server::{BuildError, Running, Server, ServerBuilder},
+    server::{BuildError, Handle, Running, Server, ServerBuilder},
 };
 pub use self::{
     authority::Session,
@@ -88,6 +90,7 @@ pub use self::{
         SyncedModel, Textual, Value,
     },
     query::Query,
+    row_query::RowQuery,
     types::SyncType,
 };
 pub use sync_derive::{SyncType, SyncedModel, sync_handlers};
@@ -107,9 +110,11 @@ pub mod docs {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
+        arguments::{Arguments, given},
         draft::{decode as decode_draft, overlay as overlay_draft},
         handlers::{
-            BoxFuture, CreateInput, DeleteInput, HandlerTable, Row, Scope, UpdateInput, query, scope, shaped,
+            Action, ActionInput, Argument, BoxFuture, CreateInput, DeleteInput, HandlerTable, Row, Scope,
+            UpdateInput, query, scope, shaped,
         },
         integer_string::describe as describe_integer_string,
         model::{

@@ -46,6 +46,11 @@ impl TestServer {
         Self { address, running, serving }
     }
 
+    /// What handlers say of what may be seen has changed.
+    pub fn scopes_changed(&self) {
+        self.running.scopes_changed();
+    }
+
     /// A new connection.
     pub async fn client(&self) -> Client {
         Client::connect(self.address).await

@@ -1,30 +1,39 @@
 //! Deciding a mutation: in its client's order, exactly once, with the handler run on what is there when it commits.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
 
 use bytes::Bytes;
-use smallvec::smallvec;
 use uuid::Uuid;
 
 use super::{
-    Claim, Engine, millis,
-    pipeline::{Confirmed, Confirming, Effects},
-    plan::{Accepted, Plan, Refused},
+    Claim, Engine,
+    attempt::{Attempt, Ids},
+    millis,
+    pipeline::{Confirmed, ConfirmedStep, Confirming, Effects},
+    plan::Refused,
+    references::Creates,
+    results::{Recorded, Results},
     unavailable,
 };
 use crate::{
     Context, Error, ErrorCode, Result,
     context::Caller,
+    model::{Key, filter::Expr},
     outbox::Outbox,
     protocol::{
-        Method, Mutation, Subject,
-        response::{self, Confirm, ErrorDetail, WireRow},
+        Content, Method, Mutation, Subject,
+        response::{self, Confirm, Done, DoneRow, ErrorDetail, WireRow},
     },
     store::{ClientWrite, Decision, MutationId, MutationRecord, MutationWrite, Outcome, Seq, Transaction},
 };
 
 /// How often a handler is run for one mutation whose row keeps changing.
-const ATTEMPTS: u32 = 8;
+pub(super) const ATTEMPTS: u32 = 8;
 
 /// Who asked for a mutation.
 #[derive(Clone, Copy, Debug)]
@@ -66,13 +75,13 @@ impl Engine {
                 if seq > self.hub.head() {
                     // Its commit seemed to fail, or is just being published.
                     self.hub.wake_at(seq, asker.outbox);
-                    self.pipeline.look_again();
+                    self.base.pipeline.look_again();
                 }
                 false
             }
             Err(refused) => {
                 let retry = refused.error.is_retryable() || refused.detail.retry == Some(true);
-                asker.outbox.outcome(response::error(subject, &refused.error, &refused.detail), 0);
+                asker.outbox.outcome(refused.message(subject, &mutation.content), 0);
                 retry
             }
         }
@@ -177,31 +186,40 @@ impl Engine {
         whole: bool,
         now: SystemTime,
     ) -> Result<Bytes> {
-        let (name, key, method, cid) = match &record.outcome {
-            Outcome::Rejected(message) => return Ok(Bytes::copy_from_slice(message.as_bytes())),
-            Outcome::Confirmed { model, key, method, cid } => (model, key, method, cid),
-        };
         let (id, seq) = (Some(record.id), record.seq.unwrap_or(0));
-        let model = self.registry.get(name);
-        if &**method == Method::Delete.as_str() {
-            let id_name = model.map_or("id", |model| model.schema().id);
-            return Ok(response::confirm_delete(id, name, id_name, key, seq));
+        let mut again = Again { engine: self, caller, whole, now, scopes: HashMap::new() };
+        match &record.outcome {
+            Outcome::Rejected(message) => Ok(Bytes::copy_from_slice(message.as_bytes())),
+            Outcome::Confirmed { model, key, method, cid } => {
+                let is_delete = &**method == Method::Delete.as_str();
+                let done = again.row(model, key, is_delete, cid.as_deref()).await?;
+                Ok(response::confirm(&Confirm { id, seq, done }))
+            }
+            Outcome::Results(results) => {
+                let results = Results::read(results)?;
+                let keys: Vec<_> = results.steps.iter().map(Recorded::key).collect();
+                let mut done = Vec::with_capacity(results.steps.len());
+                for (step, key) in results.steps.iter().zip(&keys) {
+                    done.push(match (step, key) {
+                        (Recorded::Row { model, deleted, cid, .. }, Some(key)) => {
+                            again.row(model, key, *deleted, cid.as_deref()).await?
+                        }
+                        (Recorded::Row { .. }, None) => continue,
+                        (Recorded::Action { model, action, result }, _) => Done::Action { model, action, result },
+                    });
+                }
+                match (results.is_batch, done.pop()) {
+                    (false, Some(done)) => Ok(response::confirm(&Confirm { id, seq, done })),
+                    (_, last) => {
+                        done.extend(last);
+                        Ok(response::confirm_batch(id, &done, seq))
+                    }
+                }
+            }
         }
-        let mut row = None;
-        if let Some(model) = model
-            && let Ok(scope) = self.scope(model, caller, now).await
-            && let Some(stored) =
-                self.store.get(model.name(), key).await.map_err(|error| unavailable(&error))?
-            && scope.matches(&stored.body)
-        {
-            row = Some(WireRow { row: model.rewire(&stored.body)?, seq: stored.seq });
-        }
-        let id_only = if whole { None } else { model.map(|model| model.schema().id) };
-        let cid = cid.as_deref();
-        Ok(response::confirm(&Confirm { id, model: name, key, cid, seq, row: row.as_ref(), id_only }))
     }
 
-    /// Runs the handler until what it decided is committed. A rejection is committed like a success: `Ok` is final.
+    /// Runs the handlers until what they decided is committed. A rejection is committed like a success: `Ok` is final.
     async fn decide(
         &self,
         asker: Asker<'_>,
@@ -210,18 +228,25 @@ impl Engine {
         subject: &Subject,
         now: SystemTime,
     ) -> Result<Decided, Refused> {
-        let client = record.map(|(client, _)| client);
-        let content = match &mutation.content {
-            Ok(content) => self.resolve(content, client).await,
-            Err(error) => Err(Error::new(error.code(), error.message().to_owned())),
-        };
-        let mut assigned = None;
-        for attempt in 1..=ATTEMPTS {
-            if self.stopping.load(std::sync::atomic::Ordering::Acquire) {
-                return Err(Error::new(ErrorCode::Shutdown, "the server is stopping").into());
+        let mut creates = Creates::new(record.map(|(client, _)| client));
+        let mut ids = Ids::default();
+        for number in 1..=ATTEMPTS {
+            self.check_running()?;
+            creates.again();
+            let attempt = Attempt::new(&self.base, ids);
+            let context = Context::new(asker.caller.clone(), now, number, attempt.clone());
+            let verdict = self.plan(&mutation.content, &context, &attempt, &mut creates).await;
+            let ended = attempt.end();
+            ids = ended.ids;
+            if ended.is_doomed {
+                continue;
             }
-            let context = Context::new(asker.caller.clone(), now, attempt);
-            let Plan { found, verdict } = self.plan(content.as_deref(), &context, &mut assigned).await;
+            let verdict = ended.fault.map_or(verdict, |fault| Err(fault.into()));
+            let (reads, is_on_disk) = {
+                let reads = ended.reads;
+                let is_on_disk = !reads.is_pending() && !reads.has_failed();
+                (reads, is_on_disk)
+            };
             let write = |outcome| {
                 let mutation = |(client, id)| ClientWrite {
                     client,
@@ -232,69 +257,121 @@ impl Engine {
                 };
                 record.map(mutation)
             };
-            match verdict {
+            let (transaction, effects, answer) = match verdict {
                 Err(refused) if refused.error.is_retryable() => return Err(refused),
                 Err(refused) => {
-                    let message = response::error(subject, &refused.error, &refused.detail);
+                    let message = refused.message(subject, &mutation.content);
                     // Nothing to record; but a refusal for what is not on disk yet waits until it is.
-                    if record.is_none() && !found.iter().any(|found| found.version.is_pending()) {
+                    if record.is_none() && is_on_disk {
                         return Ok(Decided::Answer(message, 0));
                     }
                     let text = String::from_utf8_lossy(&message).into();
-                    let transaction =
-                        Transaction { client: write(Outcome::Rejected(text)), ..Transaction::default() };
-                    match self.pipeline.submit(found, transaction, Effects::default()).await? {
-                        Decision::Conflict => {}
-                        Decision::OutOfOrder => return Err(out_of_order()),
-                        Decision::Recorded | Decision::Committed(_) => {
-                            return Ok(Decided::Answer(message, 0));
-                        }
-                    }
+                    let client = write(Outcome::Rejected(text));
+                    (Transaction { client, ..Transaction::default() }, Effects::default(), Some(message))
                 }
-                Ok(Accepted { model, scope, change, wire }) => {
-                    let method = mutation.content.as_ref().map_or(Method::Create, |content| content.method);
-                    let (key, cid) = (change.key.clone(), change.cid.clone());
-                    let outcome = Outcome::Confirmed {
-                        model: model.name().into(),
-                        key: key.clone(),
-                        method: method.as_str().into(),
-                        cid: cid.clone(),
-                    };
-                    let what = match (&change.new, &wire) {
-                        (Some(body), Some(wire)) if scope.is_some_and(|scope| scope.matches(body)) => {
-                            Confirmed::Row(wire.clone())
-                        }
-                        (Some(_), _) => Confirmed::Unseen,
-                        (None, _) => Confirmed::Deleted,
-                    };
-                    let confirm = Confirming {
-                        outbox: asker.outbox.clone(),
-                        id: mutation.id,
-                        model: model.name(),
-                        id_name: model.schema().id,
-                        key,
-                        cid,
-                        what,
-                    };
-                    let effects = Effects { wires: smallvec![wire], confirm: Some(confirm) };
-                    let client = write(outcome);
-                    let transaction =
-                        Transaction { changes: smallvec![change], client, ..Transaction::default() };
-                    match self.pipeline.submit(found, transaction, effects).await? {
-                        Decision::Conflict => {}
-                        Decision::OutOfOrder => return Err(out_of_order()),
-                        Decision::Recorded => {
-                            return Err(Error::internal("a change was decided without a seq").into());
-                        }
-                        Decision::Committed(_) => return Ok(Decided::Confirmed),
-                    }
+                Ok(confirmed) => {
+                    let client = write(outcome(&confirmed)?);
+                    let confirm =
+                        Confirming { outbox: asker.outbox.clone(), id: mutation.id, what: confirmed };
+                    let effects =
+                        Effects { wires: ended.wires, confirm: Some(confirm), after: ended.after };
+                    (Transaction { changes: ended.changes, client, ..Transaction::default() }, effects, None)
+                }
+            };
+            match self.base.pipeline.submit(reads, transaction, effects).await? {
+                Decision::Conflict => {}
+                Decision::OutOfOrder => return Err(out_of_order()),
+                Decision::Recorded | Decision::Committed(_) => {
+                    return Ok(answer.map_or(Decided::Confirmed, |message| Decided::Answer(message, 0)));
                 }
             }
         }
         Err(Refused {
-            error: Error::conflict("the row changed again and again while this was decided"),
+            error: Error::conflict("what this depends on changed again and again while it was decided"),
             detail: Box::new(ErrorDetail { retry: Some(true), ..ErrorDetail::default() }),
         })
+    }
+
+    /// Whether handlers may still be run.
+    pub(super) fn check_running(&self) -> Result<()> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorCode::Shutdown, "the server is stopping"));
+        }
+        Ok(())
+    }
+}
+
+impl Refused {
+    /// The answer.
+    fn message(&self, subject: &Subject, content: &Result<Content>) -> Bytes {
+        let mut subject = Cow::Borrowed(subject);
+        if let (Ok(Content::Batch(steps)), Some(index)) = (content, self.detail.index)
+            && let Some(step) = steps.get(index)
+        {
+            let Subject { model, cid, .. } = step.subject.clone();
+            subject = Cow::Owned(Subject { model, cid, ..subject.into_owned() });
+        }
+        response::error(&subject, &self.error, &self.detail)
+    }
+}
+
+/// Makes the answer to what was decided before anew, with the rows as they are.
+struct Again<'a> {
+    engine: &'a Engine,
+    caller: &'a Caller,
+    /// Rows are sent whole.
+    whole: bool,
+    now: SystemTime,
+    /// What the client may see of each model, if it may see anything.
+    scopes: HashMap<&'static str, Option<Expr>>,
+}
+
+impl<'a> Again<'a> {
+    async fn row<'b>(
+        &mut self,
+        name: &'b str,
+        key: &'b Key,
+        is_delete: bool,
+        cid: Option<&'b str>,
+    ) -> Result<Done<'b>>
+    where
+        'a: 'b,
+    {
+        let engine = self.engine;
+        let model = engine.registry.get(name);
+        let id_name = model.map_or("id", |model| model.schema().id);
+        let done = |row| Done::Row { model: name, key, cid, row };
+        if is_delete {
+            return Ok(done(DoneRow::Deleted { id_name }));
+        }
+        let Some(model) = model else { return Ok(done(DoneRow::Unseen)) };
+        let scope = match self.scopes.entry(model.name()) {
+            Entry::Occupied(scope) => scope.into_mut(),
+            Entry::Vacant(vacant) => {
+                let scope = engine.scope(model, self.caller, self.now).await.ok();
+                vacant.insert(scope.map(|scope| scope.filter))
+            }
+        };
+        let stored = engine.store.get(model.name(), key).await.map_err(|error| unavailable(&error))?;
+        let shown = |body: &Bytes| scope.as_ref().is_some_and(|scope| scope.matches(body));
+        Ok(done(match stored.filter(|stored| shown(&stored.body)) {
+            None => DoneRow::Unseen,
+            Some(_) if !self.whole => DoneRow::Partial { id_name },
+            Some(stored) => DoneRow::Whole(WireRow { row: model.rewire(&stored.body)?, seq: stored.seq }),
+        }))
+    }
+}
+
+/// What is recorded of a mutation that was not refused.
+fn outcome(confirmed: &Confirmed) -> Result<Outcome> {
+    match confirmed {
+        Confirmed::One(ConfirmedStep::Row(row)) => Ok(Outcome::Confirmed {
+            model: row.model.into(),
+            key: row.key.clone(),
+            method: row.method.as_str().into(),
+            cid: row.cid.clone(),
+        }),
+        confirmed => Ok(Outcome::Results(Results::of(confirmed).write()?)),
     }
 }
 

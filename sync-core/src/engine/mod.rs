@@ -1,13 +1,19 @@
 //! The engine: what a request means. It runs handlers, has the outcome committed, and answers; it does no socket I/O and reads no
 //! clock.
 
+mod attempt;
 mod clients;
 mod decide;
 mod panics;
 mod pipeline;
 mod plan;
+mod read_set;
 mod reads;
+mod recent;
 mod references;
+mod results;
+mod scope;
+mod transaction;
 
 use std::{
     collections::BTreeMap,
@@ -20,12 +26,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 use uuid::Uuid;
 
 use self::{
     clients::Clients,
     pipeline::{Effects, Pipeline},
+    read_set::ReadSet,
 };
 use crate::{
     Error, ErrorCode, Result,
@@ -38,21 +44,30 @@ use crate::{
     store::{ClientWrite, Decision, Opened, Store, StoreError, Table, Transaction},
 };
 
-pub(crate) use self::{clients::Claim, decide::Asker, reads::Selection};
+pub(crate) use self::{clients::Claim, decide::Asker, reads::Selection, scope::Dependencies};
 
 /// How many bytes of outcomes a `welcome` has with their rows: the rest fits a frame.
 const WELCOME_BYTES: usize = FRAME_BYTES / 4;
 
 /// Everything that is shared by the connections.
 pub(crate) struct Engine {
-    registry: Registry,
+    registry: Arc<Registry>,
     store: Arc<dyn Store>,
     hub: Hub,
-    pipeline: Pipeline,
+    base: Arc<Base>,
     clients: Clients,
     limits: Limits,
     epoch: Uuid,
     stopping: AtomicBool,
+}
+
+/// What transactions need, also those whose context is kept by somebody.
+#[derive(Debug)]
+struct Base {
+    registry: Arc<Registry>,
+    store: Arc<dyn Store>,
+    pipeline: Arc<Pipeline>,
+    limits: Limits,
 }
 
 impl Engine {
@@ -64,9 +79,16 @@ impl Engine {
     ) -> Result<Self, StoreError> {
         let tables: Vec<_> = registry.iter().map(table).collect();
         let Opened { epoch, head } = store.open(&tables).await?;
+        let registry = Arc::new(registry);
+        let base = Arc::new(Base {
+            registry: registry.clone(),
+            store: store.clone(),
+            pipeline: Arc::new(Pipeline::new()),
+            limits: limits.clone(),
+        });
         Ok(Self {
             hub: Hub::new(head),
-            pipeline: Pipeline::new(),
+            base,
             clients: Clients::default(),
             stopping: AtomicBool::new(false),
             registry,
@@ -78,12 +100,12 @@ impl Engine {
 
     /// Commits what is submitted; must run as long as anything is asked. Ends after [`stop`](Self::stop), with everything decided.
     pub(crate) async fn run(&self) {
-        self.pipeline.run(&self.store, &self.registry, &self.hub).await;
+        self.base.pipeline.run(&self.store, &self.registry, &self.hub).await;
     }
 
     /// Looks for transactions that subscribers did not get because the store failed; to be called now and then.
     pub(crate) fn look_again(&self) {
-        self.pipeline.look_again();
+        self.base.pipeline.look_again();
     }
 
     /// New mutations are refused from now on.
@@ -93,7 +115,7 @@ impl Engine {
 
     /// What is submitted from now on is refused; [`run`](Self::run) ends.
     pub(crate) fn close(&self) {
-        self.pipeline.close();
+        self.base.pipeline.close();
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -114,7 +136,9 @@ impl Engine {
 
     /// An empty outbox for a new connection.
     pub(crate) fn outbox(&self) -> Arc<Outbox> {
-        Arc::new(Outbox::new(self.limits.outbox_bytes, self.epoch, self.hub.head()))
+        let outbox = Arc::new(Outbox::new(self.limits.outbox_bytes, self.epoch, self.hub.head()));
+        self.hub.connect(&outbox);
+        outbox
     }
 
     /// Makes a connection speak for a client, and welcomes it.
@@ -140,7 +164,7 @@ impl Engine {
         let record = match record {
             Some(record) => {
                 // Nobody waits for it: an acknowledgement that is lost comes again.
-                self.pipeline.note(hello.client, millis(now), hello.ack);
+                self.base.pipeline.note(hello.client, millis(now), hello.ack);
                 record
             }
             None if hello.ack.is_some() => {
@@ -151,7 +175,7 @@ impl Engine {
             }
             None => {
                 let transaction = Transaction { client: Some(write), ..Transaction::default() };
-                match self.pipeline.submit(SmallVec::new(), transaction, Effects::default()).await? {
+                match self.base.pipeline.submit(ReadSet::default(), transaction, Effects::default()).await? {
                     Decision::Recorded => {}
                     other => {
                         return Err(Error::internal(format!(
@@ -195,14 +219,14 @@ impl Engine {
     /// The client keeps the outcomes up to `ack`: their records go, soon.
     pub(crate) fn acknowledge(&self, claim: &Claim, ack: u64, now: SystemTime) {
         if claim.client.acknowledge(ack) {
-            self.pipeline.note(claim.client.id, millis(now), Some(ack));
+            self.base.pipeline.note(claim.client.id, millis(now), Some(ack));
         }
     }
 
     /// Forgets clients that were last seen more than `limits.client_retention` ago.
     pub(crate) async fn forget_clients(&self, now: SystemTime) {
         for client in self.clients.connected() {
-            self.pipeline.note(client, millis(now), None);
+            self.base.pipeline.note(client, millis(now), None);
         }
         let before = millis(now.checked_sub(self.limits.client_retention).unwrap_or(UNIX_EPOCH));
         match self.store.forget_clients(before).await {

@@ -4,10 +4,14 @@
 //! handler that is run for such a row sees it and need not fail: a row that many people edit is not limited to one edit
 //! a flush. What a handler saw there is remembered by the [`Fate`] of the transaction that wrote it, never by a number that another
 //! could take: what was built on a transaction that then failed is refused, and run again.
+//!
+//! Submissions are numbered, and the last of them are kept ([`Recent`]): by these it is told whether the rows and filters that a transaction has
+//! read are still what they were, while it runs, so that no handler sees half of another's transaction, and when it is submitted, so that
+//! transactions are as if they had been run one after the other, in the order of their submission, which is that of their seqs.
 
 use std::{
     collections::HashMap,
-    mem,
+    fmt, mem,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -20,13 +24,21 @@ use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
-use super::panics::catch_panic;
+use super::{
+    panics::catch_panic,
+    read_set::ReadSet,
+    recent::{Recent, Ticket},
+};
 use crate::{
     Error, ErrorCode, Result,
+    handlers::BoxFuture,
     hub::{Hub, Published, PublishedChange},
     model::Key,
     outbox::Outbox,
-    protocol::response::{self, Confirm, WireRow},
+    protocol::{
+        Method,
+        response::{self, Confirm, Done, DoneRow, WireRow},
+    },
     registry::Registry,
     store::{
         Change, ClientWrite, Decision, LogEntry, MutationId, Precondition, Seq, Store, StoreError,
@@ -52,7 +64,9 @@ pub(super) struct Pipeline {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<Submitted>,
-    overlay: HashMap<(&'static str, Key), Pending>,
+    /// By model.
+    overlay: HashMap<&'static str, HashMap<Key, Pending>>,
+    recent: Recent,
     /// What is to be written about clients with the next batch; one entry a client, however often it says so.
     notes: HashMap<Uuid, ClientWrite>,
     closed: bool,
@@ -101,17 +115,39 @@ pub(super) enum Version {
 impl Version {
     /// Whether it is not on disk yet.
     pub(super) fn is_pending(&self) -> bool {
-        matches!(self, Self::Pending { .. })
+        matches!(self, Self::Pending { fate, .. } if fate.decided.get().is_none())
+    }
+
+    /// The seq of the row, as far as it is known; `None` also where there is no row.
+    pub(super) fn seq(&self) -> Option<Seq> {
+        match self {
+            Self::Stored(seq) => *seq,
+            Self::Pending { deleted: true, .. } => None,
+            Self::Pending { fate, .. } => fate.decided.get().copied().flatten(),
+        }
+    }
+
+    /// Whether the transaction that wrote it was not committed, or nobody knows.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self, Self::Pending { fate, .. } if matches!(fate.decided.get(), Some(None)))
     }
 }
 
 /// What follows when a transaction is committed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Effects {
     /// What clients see of the changes' new rows, where it is known.
     pub(super) wires: SmallVec<[Option<Bytes>; 1]>,
     /// Who is told.
     pub(super) confirm: Option<Confirming>,
+    /// What its handler wants to be run then.
+    pub(super) after: Vec<BoxFuture<'static, ()>>,
+}
+
+impl fmt::Debug for Effects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Effects").field("confirm", &self.confirm).finish_non_exhaustive()
+    }
 }
 
 /// The confirm of a transaction, but for its seq.
@@ -119,43 +155,79 @@ pub(super) struct Effects {
 pub(super) struct Confirming {
     pub(super) outbox: Arc<Outbox>,
     pub(super) id: Option<MutationId>,
+    pub(super) what: Confirmed,
+}
+
+/// What a confirm is about.
+#[derive(Debug)]
+pub(super) enum Confirmed {
+    One(ConfirmedStep),
+    Batch(Vec<ConfirmedStep>),
+}
+
+/// What a confirm says of one request.
+#[derive(Debug)]
+pub(super) enum ConfirmedStep {
+    Row(ConfirmedRow),
+    Action { model: &'static str, action: &'static str, result: String },
+}
+
+/// What a confirm says of a row.
+#[derive(Debug)]
+pub(super) struct ConfirmedRow {
+    pub(super) method: Method,
     pub(super) model: &'static str,
     pub(super) id_name: &'static str,
     pub(super) key: Key,
     pub(super) cid: Option<Box<str>>,
-    pub(super) what: Confirmed,
+    pub(super) seen: Seen,
 }
 
-/// What a confirm says of the row.
+/// What a client may see of a row.
 #[derive(Debug)]
-pub(super) enum Confirmed {
-    /// The client may see it.
+pub(super) enum Seen {
     Row(Bytes),
-    /// It may not.
-    Unseen,
-    /// It is deleted.
+    /// It may not see it, or it is gone again.
+    Nothing,
+    /// It has deleted it.
     Deleted,
 }
 
 impl Confirming {
     fn message(&self, seq: Seq) -> Bytes {
-        let row = match &self.what {
-            Confirmed::Deleted => {
-                return response::confirm_delete(self.id, self.model, self.id_name, &self.key, seq);
+        match &self.what {
+            Confirmed::One(step) => response::confirm(&Confirm { id: self.id, seq, done: step.done(seq) }),
+            Confirmed::Batch(steps) => {
+                let results = steps.iter().map(|step| step.done(seq)).collect::<Vec<_>>();
+                response::confirm_batch(self.id, &results, seq)
             }
-            Confirmed::Row(row) => Some(WireRow { row: row.clone(), seq }),
-            Confirmed::Unseen => None,
-        };
-        let cid = self.cid.as_deref();
-        response::confirm(&Confirm {
-            id: self.id,
-            model: self.model,
-            key: &self.key,
-            cid,
-            seq,
-            row: row.as_ref(),
-            id_only: None,
-        })
+        }
+    }
+}
+
+impl ConfirmedStep {
+    /// How much an action returned.
+    pub(super) fn result_bytes(&self) -> usize {
+        match self {
+            Self::Row(_) => 0,
+            Self::Action { result, .. } => result.len(),
+        }
+    }
+
+    fn done(&self, seq: Seq) -> Done<'_> {
+        match self {
+            Self::Row(row) => Done::Row {
+                model: row.model,
+                key: &row.key,
+                cid: row.cid.as_deref(),
+                row: match &row.seen {
+                    Seen::Row(wire) => DoneRow::Whole(WireRow { row: wire.clone(), seq }),
+                    Seen::Nothing => DoneRow::Unseen,
+                    Seen::Deleted => DoneRow::Deleted { id_name: row.id_name },
+                },
+            },
+            Self::Action { model, action, result } => Done::Action { model, action, result },
+        }
     }
 }
 
@@ -173,36 +245,74 @@ impl Pipeline {
         Self { state: Mutex::default(), submitted: Notify::new(), behind: AtomicBool::new(false) }
     }
 
-    /// The row as the next transaction will find it, if one that is not flushed yet wrote it.
-    pub(super) fn pending(&self, model: &'static str, key: &Key) -> Option<Pending> {
-        self.state.lock().overlay.get(&(model, key.clone())).cloned()
+    /// The row as the next transaction will find it, if one that is not flushed yet wrote it; and after which submission that is.
+    pub(super) fn pending(&self, model: &'static str, key: &Key) -> (Ticket, Option<Pending>) {
+        let state = self.state.lock();
+        (state.recent.last(), state.pending(model, key).cloned())
     }
 
-    /// Has a transaction decided, provided that what was `found` is still there. `Ok` means that the decision is on disk;
+    /// The rows of a model that are not flushed yet, and after which submission that is.
+    pub(super) fn all_pending(&self, model: &'static str) -> (Ticket, HashMap<Key, Pending>) {
+        let state = self.state.lock();
+        (state.recent.last(), state.overlay.get(model).cloned().unwrap_or_default())
+    }
+
+    /// Remembers what is submitted from now on until it is dropped.
+    pub(super) fn watch(self: &Arc<Self>) -> Watch {
+        Watch { pipeline: self.clone(), begun: self.state.lock().recent.begin() }
+    }
+
+    /// Whether what was read is still what is there; then it is known to hold up to now.
+    pub(super) fn check(&self, reads: &mut ReadSet) -> bool {
+        if reads.has_failed() {
+            return false;
+        }
+        let (last, newer) = {
+            let state = self.state.lock();
+            let Some(newer) = state.recent.after(reads.checked) else { return false };
+            (state.recent.last(), newer.cloned().collect::<SmallVec<[_; 8]>>())
+        };
+        // Without the lock: judging rows takes its time.
+        let holds = !newer.iter().any(|submission| reads.is_touched_by(submission));
+        if holds {
+            reads.checked = last;
+        }
+        holds
+    }
+
+    /// Has a transaction decided, provided that what it has read still holds. `Ok` means that the decision is on disk;
     /// dropped, it is carried to its end all the same.
     ///
     /// # Errors
     /// `Unavailable` when the store failed: the outcome is unknown. `Shutdown` after [`close`](Self::close).
     pub(super) async fn submit(
         &self,
-        found: SmallVec<[Found; 1]>,
+        mut reads: ReadSet,
         transaction: Transaction,
         effects: Effects,
     ) -> Result<Decision> {
+        // Most of it beforehand, so that little is left to be judged under the lock. Rows alone are checked by what they are when it commits.
+        if !reads.filters.is_empty() && !self.check(&mut reads) {
+            return Ok(Decision::Conflict);
+        }
         let (decided, decision) = oneshot::channel();
         {
             let mut state = self.state.lock();
             if state.closed {
                 return Err(Error::new(ErrorCode::Shutdown, "the server is stopping"));
             }
-            if !state.still_there(&found) {
+            if !state.still_there(&reads.found) || !state.still_holds(&reads) {
                 return Ok(Decision::Conflict);
             }
             let fate = Arc::new(Fate::default());
+            if !transaction.changes.is_empty() {
+                state.recent.push(&transaction.changes);
+            }
             for change in &transaction.changes {
                 let pending = Pending { fate: fate.clone(), body: change.new.clone() };
-                state.overlay.insert((change.model, change.key.clone()), pending);
+                state.overlay.entry(change.model).or_default().insert(change.key.clone(), pending);
             }
+            let found = reads.found;
             state.waiting.push(Submitted { found, transaction, effects, fate, decided: Some(decided) });
         }
         self.submitted.notify_one();
@@ -322,14 +432,21 @@ impl Pipeline {
         // Where the log could not be read they wait: the head never passes a transaction that subscribers did not get.
         let follows = first.is_none_or(|first| first <= hub.head() + 1);
         let (mut confirms, mut published) = (Vec::new(), Vec::new());
-        for (submitted, seq) in batch.iter_mut().zip(decisions.iter().map(Decision::seq)) {
-            let Some(seq) = seq else { continue };
+        // What changed nothing is as of the last seq before it.
+        let mut last = first.map_or(hub.head(), |first| first - 1);
+        for (submitted, decision) in batch.iter_mut().zip(decisions) {
+            let seq = match decision {
+                Decision::Committed(seq) => *seq,
+                Decision::Recorded => last,
+                Decision::Conflict | Decision::OutOfOrder => continue,
+            };
+            last = seq;
             // In line before the head passes it.
             if let Some(confirm) = submitted.effects.confirm.take() {
                 confirm.outbox.outcome(confirm.message(seq), seq);
                 confirms.push(confirm.outbox);
             }
-            if follows && seq > hub.head() {
+            if follows && seq > hub.head() && decision.seq().is_some() {
                 published.push(submitted.published(seq, registry));
             }
         }
@@ -344,6 +461,9 @@ impl Pipeline {
             }
         }
         for (submitted, decision) in batch.iter_mut().zip(decisions) {
+            if matches!(decision, Decision::Committed(_) | Decision::Recorded) {
+                mem::take(&mut submitted.effects.after).into_iter().for_each(run_after);
+            }
             submitted.decide(decision.seq(), Ok(*decision));
         }
         let mut state = self.state.lock();
@@ -400,10 +520,22 @@ impl Pipeline {
 }
 
 impl State {
+    fn pending(&self, model: &str, key: &Key) -> Option<&Pending> {
+        self.overlay.get(model)?.get(key)
+    }
+
+    /// Whether the rows of the filters are those that were read.
+    fn still_holds(&self, reads: &ReadSet) -> bool {
+        reads.filters.is_empty()
+            || self.recent.after(reads.checked).is_some_and(|mut newer| {
+                newer.all(|submission| !reads.has_filter_touched_by(submission))
+            })
+    }
+
     /// Whether what was found is still there, as far as the overlay knows. The store checks all of it.
     fn still_there(&self, found: &[Found]) -> bool {
         found.iter().all(|found| {
-            let pending = self.overlay.get(&(found.model, found.key.clone()));
+            let pending = self.pending(found.model, &found.key);
             match (&found.version, pending) {
                 (Version::Stored(_), None) => true,
                 (Version::Stored(_), Some(_)) => false,
@@ -416,11 +548,25 @@ impl State {
     /// A transaction is decided: its rows are the store's, or were never.
     fn flushed(&mut self, submitted: &Submitted) {
         for change in &submitted.transaction.changes {
-            let key = (change.model, change.key.clone());
-            if self.overlay.get(&key).is_some_and(|pending| Arc::ptr_eq(&pending.fate, &submitted.fate)) {
-                self.overlay.remove(&key);
+            if let Some(of_model) = self.overlay.get_mut(change.model)
+                && of_model.get(&change.key).is_some_and(|pending| Arc::ptr_eq(&pending.fate, &submitted.fate))
+            {
+                of_model.remove(&change.key);
             }
         }
+    }
+}
+
+/// Has [`Recent`] remember what is submitted while a transaction is under way.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pipeline: Arc<Pipeline>,
+    begun: Ticket,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.pipeline.state.lock().recent.end(self.begun);
     }
 }
 
@@ -500,6 +646,15 @@ fn published(change: &Change, wire: Option<Bytes>, registry: &Registry) -> Optio
 pub(super) fn published_entry(entry: &LogEntry, registry: &Registry) -> Published {
     let changes = entry.changes.iter().filter_map(|change| published(change, None, registry)).collect();
     Published { seq: entry.seq, changes }
+}
+
+/// Runs what a handler wanted to be run after its commit, as a task of its own.
+fn run_after(work: BoxFuture<'static, ()>) {
+    tokio::spawn(async move {
+        if let Err(panic) = catch_panic(work).await {
+            tracing::error!(panic, "what was to be done after a commit panicked");
+        }
+    });
 }
 
 fn log_failure(error: &StoreError) {

@@ -8,9 +8,13 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Engine, not_declared, panics::guarded, pipeline, unavailable};
+use super::{
+    Engine, pipeline,
+    scope::{Dependencies, Scoped},
+    unavailable,
+};
 use crate::{
-    Context, Error, Result,
+    Error, Result,
     context::Caller,
     hub::{Published, PublishedChange, Query},
     model::{Key, Place, filter::Expr},
@@ -29,6 +33,8 @@ pub(crate) struct Selection {
     pub(crate) filter: Expr,
     /// At most so many rows a page.
     pub(crate) page_rows: usize,
+    /// What `read` and `read_all` have looked up to say so.
+    pub(crate) dependencies: Dependencies,
 }
 
 /// Rows that a client may see, and where to read on.
@@ -50,13 +56,6 @@ pub(crate) enum CaughtUp {
 }
 
 impl Engine {
-    /// The rows of a model that a client may see.
-    pub(super) async fn scope(&self, model: &Model, caller: &Caller, now: SystemTime) -> Result<Expr> {
-        let read = model.handlers.read.ok_or_else(|| not_declared(model, "read"))?;
-        let context = Context::new(caller.clone(), now, 1);
-        Ok(guarded(read(&context)).await?.0)
-    }
-
     /// The rows that a `subscribe`, or a `read` of many rows, is about: those that the client may see and asks for.
     pub(crate) async fn select(
         &self,
@@ -66,17 +65,16 @@ impl Engine {
         now: SystemTime,
     ) -> Result<(&Model, Selection)> {
         let model = self.model(model)?;
-        let scope = self.scope(model, caller, now).await?;
+        let Scoped { filter: scope, mut dependencies } = self.scope(model, caller, now).await?;
         let asked = filter.map(|filter| protocol::filter::read(filter, model.name(), model.schema()));
         let filter = Expr::and([scope].into_iter().chain(asked.transpose()?).collect());
-        let mut selection = Selection { filter, page_rows: self.limits.page_rows };
-        if let Some(read_all) = model.handlers.read_all {
-            let context = Context::new(caller.clone(), now, 1);
-            let shaped = guarded(read_all(&context)).await?;
-            selection.filter = Expr::and(vec![selection.filter, shaped.filter]);
-            selection.page_rows = selection.page_rows.min(shaped.page_size.unwrap_or(usize::MAX));
+        let (mut filter, mut page_rows) = (filter, self.limits.page_rows);
+        if let Some((shaped, looked_up)) = self.shape(model, caller, now).await? {
+            filter = Expr::and(vec![filter, shaped.filter]);
+            page_rows = page_rows.min(shaped.page_size.unwrap_or(usize::MAX));
+            dependencies = dependencies.and(looked_up);
         }
-        Ok((model, selection))
+        Ok((model, Selection { filter, page_rows, dependencies }))
     }
 
     /// One row, for a client that may see it.
@@ -88,7 +86,7 @@ impl Engine {
         now: SystemTime,
     ) -> Result<(&Model, Key, WireRow)> {
         let model = self.model(model)?;
-        let scope = self.scope(model, caller, now).await?;
+        let Scoped { filter: scope, .. } = self.scope(model, caller, now).await?;
         let key = model.parse_key(key).ok_or_else(Error::not_found)?;
         let stored = self.store.get(model.name(), &key).await.map_err(|error| unavailable(&error))?;
         let stored = stored.filter(|row| scope.matches(&row.body)).ok_or_else(Error::not_found)?;
@@ -156,9 +154,10 @@ impl Engine {
             CaughtUp::Horizon => Ok(Some(work)),
             CaughtUp::To { seq, messages } => {
                 if !messages.is_empty() {
-                    outbox.answer(response::changes(work.asked.id.as_ref(), seq, &messages));
+                    let message = response::changes(work.asked.id.as_ref(), seq, &messages);
+                    outbox.answer_to(work.load, message, seq);
                 }
-                outbox.caught_up(work.key, seq, (seq >= head).then_some(place));
+                outbox.caught_up(work.load, seq, (seq >= head).then_some(place));
                 self.hub.wake_at(seq, outbox);
                 Ok(None)
             }

@@ -32,7 +32,7 @@ pub(crate) use self::{
 };
 use crate::{
     model::{Key, filter::Expr},
-    outbox::Outbox,
+    outbox::{Outbox, Which},
     registry::Model,
     store::Seq,
 };
@@ -64,13 +64,43 @@ pub(crate) struct Hub {
     head: AtomicU64,
     /// By model.
     queries: Mutex<HashMap<&'static str, Queries>>,
+    /// By the address of the outbox.
+    connections: Mutex<HashMap<usize, Weak<Outbox>>>,
     /// Who waits for the head to reach a seq.
     waiting: Mutex<Vec<(Seq, Weak<Outbox>)>>,
 }
 
 impl Hub {
     pub(crate) fn new(head: Seq) -> Self {
-        Self { head: AtomicU64::new(head), queries: Mutex::default(), waiting: Mutex::default() }
+        Self {
+            head: AtomicU64::new(head),
+            queries: Mutex::default(),
+            connections: Mutex::default(),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// A connection begins; it ends with [`disconnect`](Self::disconnect).
+    pub(crate) fn connect(&self, outbox: &Arc<Outbox>) {
+        self.connections.lock().insert(Arc::as_ptr(outbox).addr(), Arc::downgrade(outbox));
+    }
+
+    /// A connection has ended.
+    pub(crate) fn disconnect(&self, outbox: &Arc<Outbox>) {
+        for query in outbox.clear() {
+            self.leave(&query, outbox);
+        }
+        self.connections.lock().remove(&Arc::as_ptr(outbox).addr());
+    }
+
+    /// Stops every subscription of every connection after what is published by now, until `read` has said again what it may see.
+    pub(crate) fn rescope_all(&self) {
+        // No transaction is half in place.
+        let _publishing = self.queries.lock();
+        let connections: Vec<_> = self.connections.lock().values().filter_map(Weak::upgrade).collect();
+        for outbox in connections {
+            outbox.rescope(Which::All, self.head() + 1);
+        }
     }
 
     /// The last seq of which every entry is in place.
@@ -86,10 +116,19 @@ impl Hub {
         filter: &Expr,
         outbox: &Arc<Outbox>,
     ) -> (Arc<Query>, Place, Seq) {
+        self.join_rows(model.name(), model.hash, filter, outbox)
+    }
+
+    pub(crate) fn join_rows(
+        &self,
+        model: &'static str,
+        schema: u64,
+        filter: &Expr,
+        outbox: &Arc<Outbox>,
+    ) -> (Arc<Query>, Place, Seq) {
         let mut queries = self.queries.lock();
-        let of_model = queries.entry(model.name()).or_default();
-        let query = of_model
-            .intern(filter.clone(), |filter, route| Query::new(model.name(), model.hash, filter, route));
+        let of_model = queries.entry(model).or_default();
+        let query = of_model.intern(filter.clone(), |filter, route| Query::new(model, schema, filter, route));
         let place = query.add(outbox);
         // Under the lock that `publish` takes: no transaction is half in place.
         (query, place, self.head())

@@ -54,6 +54,10 @@ impl Query {
         self.hash
     }
 
+    pub(crate) fn filter(&self) -> &Expr {
+        &self.filter
+    }
+
     pub(crate) fn model(&self) -> &'static str {
         self.model
     }

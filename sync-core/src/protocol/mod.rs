@@ -14,7 +14,7 @@ use crate::model::Key;
 
 pub(crate) use self::{
     depth::exceeds_depth,
-    request::{Frame, Hello, Message, Method, Mutation, Query, Request, Subject, Target},
+    request::{Content, Frame, Hello, Message, Method, Mutation, Query, Request, Step, Subject, Target},
 };
 
 /// The WebSocket subprotocol.

@@ -92,13 +92,44 @@ pub(crate) struct Query {
     pub(crate) since_seq: Option<Seq>,
 }
 
-/// A `create`, `update`, `patch` or `delete`. What is wrong with it is decided in its turn, so that its number is used up.
+/// A `create`, `update`, `patch`, `delete`, `action` or `batch`. What is wrong with it is decided in its turn, so that its number is used up.
 #[derive(Debug)]
 pub(crate) struct Mutation {
     pub(crate) id: Option<MutationId>,
     /// Of what is asked, the same in every run and version of the server.
     pub(crate) hash: u64,
-    pub(crate) content: Result<MutationContent>,
+    pub(crate) content: Result<Content>,
+}
+
+/// What a mutation asks.
+#[derive(Debug)]
+pub(crate) enum Content {
+    One(Step),
+    /// All of it or nothing, each seeing the effects of those before it.
+    Batch(Vec<BatchStep>),
+}
+
+/// A request of a batch.
+#[derive(Debug)]
+pub(crate) struct BatchStep {
+    /// For the answer.
+    pub(crate) subject: Subject,
+    pub(crate) content: Result<Step>,
+}
+
+/// One request to change something.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Row(MutationContent),
+    Action(ActionContent),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ActionContent {
+    pub(crate) model: Box<str>,
+    pub(crate) action: Box<str>,
+    /// A JSON object, as it was sent.
+    pub(crate) arguments: Box<str>,
 }
 
 #[derive(Clone, Debug)]
@@ -146,7 +177,15 @@ const FIELDS: [(&str, &[&str]); 5] = [
     ("ack", &[]),
 ];
 
-const METHODS: [Method; 4] = [Method::Create, Method::Update, Method::Patch, Method::Delete];
+/// The other mutations.
+const ACTION: &str = "action";
+const BATCH: &str = "batch";
+
+const ACTION_FIELDS: [&str; 4] = ["id", "modelname", "action", "args"];
+const BATCH_FIELDS: [&str; 2] = ["id", "requests"];
+
+/// The most requests in a batch.
+const MAX_BATCH: usize = 100;
 
 /// The messages of a frame: one object, or an array of them. Each is read when it is asked for.
 #[derive(Debug)]
@@ -200,14 +239,12 @@ impl Message {
         };
         subject.method = Some(method.name());
         // What can be read of the subject stands in the answer, also when something else is wrong.
-        // No model has a longer name, and the answer to a mutation is recorded.
-        let model = fields.text("modelname").ok().flatten().filter(|name| name.len() <= MAX_NAME);
-        subject.model = model.map(Into::into);
+        subject.model = fields.subject_model();
         subject.cid = fields.name("cid").ok().flatten();
         subject.id = fields.id().ok().flatten();
         let ack = fields.integer("ack");
         let request = match method {
-            AnyMethod::Mutation(method) => fields.mutation(method, ack.as_ref().err()).map(Request::Mutate),
+            AnyMethod::Mutation(kind) => fields.mutation(kind, ack.as_ref().err()).map(Request::Mutate),
             AnyMethod::Other(name, known) => {
                 fields.check(name, known).and_then(|()| fields.other(name, *ack.as_ref().unwrap_or(&None)))
             }
@@ -230,15 +267,77 @@ impl Message {
     }
 }
 
+impl BatchStep {
+    fn read(text: &str) -> Self {
+        let mut subject = Subject::default();
+        let content = serde_json::from_str(text).map_err(|error| not_json(&error)).and_then(|object| {
+            let fields = Fields(object);
+            let method = fields.method()?;
+            subject.method = Some(method.name());
+            subject.model = fields.subject_model();
+            subject.cid = fields.name("cid").ok().flatten();
+            let AnyMethod::Mutation(kind @ (Kind::Row(_) | Kind::Action)) = method else {
+                return Err(bad(format!("`{}` cannot stand in a `batch`", method.name())));
+            };
+            // The batch has the `id` and the `ack` for all of them.
+            let known: SmallVec<[_; 8]> = kind.fields().iter().copied().filter(|name| *name != "id").collect();
+            if fields.0.get("ack").is_some() {
+                return Err(bad(format!("`{}` in a `batch` has no `ack`: the batch has one", kind.as_str())));
+            }
+            fields.check(kind.as_str(), &known)?;
+            match kind {
+                Kind::Row(method) => fields.row_step(method),
+                _ => fields.action_step(),
+            }
+        });
+        Self { subject, content }
+    }
+}
+
 enum AnyMethod {
-    Mutation(Method),
+    Mutation(Kind),
     Other(&'static str, &'static [&'static str]),
+}
+
+/// The method of a mutation.
+#[derive(Clone, Copy)]
+enum Kind {
+    Row(Method),
+    Action,
+    Batch,
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [
+        Self::Row(Method::Create),
+        Self::Row(Method::Update),
+        Self::Row(Method::Patch),
+        Self::Row(Method::Delete),
+        Self::Action,
+        Self::Batch,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Row(method) => method.as_str(),
+            Self::Action => ACTION,
+            Self::Batch => BATCH,
+        }
+    }
+
+    fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Row(method) => method.fields(),
+            Self::Action => &ACTION_FIELDS,
+            Self::Batch => &BATCH_FIELDS,
+        }
+    }
 }
 
 impl AnyMethod {
     fn name(&self) -> &'static str {
         match self {
-            Self::Mutation(method) => method.as_str(),
+            Self::Mutation(kind) => kind.as_str(),
             Self::Other(name, _) => name,
         }
     }
@@ -249,19 +348,23 @@ struct Fields<'a>(Object<'a>);
 
 impl<'a> Fields<'a> {
     fn method(&self) -> Result<AnyMethod> {
-        let known =
-            || METHODS.iter().map(|method| method.as_str()).chain(FIELDS.iter().map(|(name, _)| *name));
+        let known = || Kind::ALL.iter().map(|kind| kind.as_str()).chain(FIELDS.iter().map(|(name, _)| *name));
         let list = || known().collect::<Vec<_>>().join(", ");
         let Some(name) = self.text("method")? else {
             return Err(bad(format!("a message needs a `method`: one of {}", list())));
         };
-        if let Some(method) = METHODS.iter().find(|method| method.as_str() == name) {
-            return Ok(AnyMethod::Mutation(*method));
+        if let Some(kind) = Kind::ALL.iter().find(|kind| kind.as_str() == name) {
+            return Ok(AnyMethod::Mutation(*kind));
         }
         let other = FIELDS.iter().find(|(other, _)| *other == name);
         other
             .map(|(name, fields)| AnyMethod::Other(name, fields))
             .ok_or_else(|| bad(format!("there is no method `{}`; there are {}", shown(&name), list())))
+    }
+
+    /// The model's name, if it can be read. No model has a longer name, and the answer to a mutation is recorded.
+    fn subject_model(&self) -> Option<Box<str>> {
+        self.text("modelname").ok().flatten().filter(|name| name.len() <= MAX_NAME).map(Into::into)
     }
 
     /// Whether all fields belong to the method.
@@ -401,23 +504,49 @@ impl<'a> Fields<'a> {
     }
 
     /// Reads a mutation. Only without a readable `id` is it an error: otherwise what is wrong is its content.
-    fn mutation(&self, method: Method, wrong_ack: Option<&Error>) -> Result<Mutation> {
+    fn mutation(&self, kind: Kind, wrong_ack: Option<&Error>) -> Result<Mutation> {
         let id = self.integer("id")?;
         let content = || {
-            self.check(method.as_str(), method.fields())?;
+            self.check(kind.as_str(), kind.fields())?;
             if let Some(error) = wrong_ack {
                 return Err(bad(error.message().to_owned()));
             }
-            let row = Self::required(method.as_str(), "model", self.0.get("model"))?;
-            Ok(MutationContent {
-                method,
-                model: self.modelname(method.as_str())?,
-                cid: self.name("cid")?,
-                row: row.get().into(),
-                if_seq: self.integer("if_seq")?,
-            })
+            match kind {
+                Kind::Row(method) => self.row_step(method).map(Content::One),
+                Kind::Action => self.action_step().map(Content::One),
+                Kind::Batch => self.batch().map(Content::Batch),
+            }
         };
         Ok(Mutation { id, hash: self.hash(), content: content() })
+    }
+
+    fn row_step(&self, method: Method) -> Result<Step> {
+        let row = Self::required(method.as_str(), "model", self.0.get("model"))?;
+        Ok(Step::Row(MutationContent {
+            method,
+            model: self.modelname(method.as_str())?,
+            cid: self.name("cid")?,
+            row: row.get().into(),
+            if_seq: self.integer("if_seq")?,
+        }))
+    }
+
+    fn action_step(&self) -> Result<Step> {
+        Ok(Step::Action(ActionContent {
+            model: self.modelname(ACTION)?,
+            action: Self::required(ACTION, "action", self.text("action")?)?.into(),
+            arguments: self.0.get("args").map_or("{}", RawValue::get).into(),
+        }))
+    }
+
+    fn batch(&self) -> Result<Vec<BatchStep>> {
+        let requests = Self::required(BATCH, "requests", self.0.get("requests"))?;
+        let requests: Vec<&RawValue> = serde_json::from_str(requests.get())
+            .map_err(|_| bad("`requests` must be a list of requests".into()))?;
+        if requests.is_empty() || requests.len() > MAX_BATCH {
+            return Err(bad(format!("a `batch` has 1 to {MAX_BATCH} requests, not {}", requests.len())));
+        }
+        Ok(requests.into_iter().map(|request| BatchStep::read(request.get())).collect())
     }
 
     /// Of all fields but `ack`, in the order of their names: the same mutation sent again has the same.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The features of this server that a client may rely on.
-const FEATURES: [&str; 5] = ["patch", "if_seq", "resume", "cid", "where"];
+const FEATURES: [&str; 7] = ["patch", "if_seq", "resume", "cid", "where", "action", "batch"];
 
 /// A JSON object under construction.
 struct Object {
@@ -32,9 +32,16 @@ impl Object {
         Self { json }
     }
 
+    fn empty() -> Self {
+        Self { json: vec![b'{'] }
+    }
+
     /// `name` needs no escapes.
     fn raw(mut self, name: &'static str, value: &[u8]) -> Self {
-        self.json.extend_from_slice(b",\"");
+        if self.json.len() > 1 {
+            self.json.push(b',');
+        }
+        self.json.push(b'"');
         self.json.extend_from_slice(name.as_bytes());
         self.json.extend_from_slice(b"\":");
         self.json.extend_from_slice(value);
@@ -190,47 +197,74 @@ pub(crate) fn gone(method: &'static str, model: &str, id_name: &str, key: &Key, 
 #[derive(Debug)]
 pub(crate) struct Confirm<'a> {
     pub(crate) id: Option<MutationId>,
-    pub(crate) model: &'a str,
-    pub(crate) key: &'a Key,
-    pub(crate) cid: Option<&'a str>,
     pub(crate) seq: Seq,
-    /// The row, if the client may see it.
-    pub(crate) row: Option<&'a WireRow>,
-    /// The name of the id, where the row is left out for its size.
-    pub(crate) id_only: Option<&'static str>,
+    pub(crate) done: Done<'a>,
+}
+
+/// What a request came to.
+#[derive(Debug)]
+pub(crate) enum Done<'a> {
+    Row { model: &'a str, key: &'a Key, cid: Option<&'a str>, row: DoneRow<'a> },
+    /// `result` is JSON.
+    Action { model: &'a str, action: &'a str, result: &'a str },
+}
+
+/// What a client is told of the row.
+#[derive(Debug)]
+pub(crate) enum DoneRow<'a> {
+    Whole(WireRow),
+    /// It is left out for its size.
+    Partial { id_name: &'a str },
+    /// The client may not see it.
+    Unseen,
+    Deleted { id_name: &'a str },
+}
+
+impl Done<'_> {
+    fn channel(&self) -> Channel<'_> {
+        match self {
+            Self::Row { model, cid: Some(cid), .. } => Channel::Created(model, cid),
+            Self::Row { model, key, .. } => Channel::Row(model, key),
+            Self::Action { model, .. } => Channel::Collection(model),
+        }
+    }
+
+    fn fields(&self, object: Object, id: Option<MutationId>) -> Object {
+        match self {
+            Self::Row { model, key, cid, row } => {
+                let object = object
+                    .field("modelname", model)
+                    .optional("id", id.as_ref())
+                    .optional("cid", cid.as_ref());
+                match row {
+                    DoneRow::Whole(row) => object.raw("model", &row.row).field("row_seq", &row.seq),
+                    DoneRow::Partial { id_name } => {
+                        object.raw("model", &id_only(id_name, key)).field("partial", &true)
+                    }
+                    DoneRow::Deleted { id_name } => object.raw("model", &id_only(id_name, key)),
+                    DoneRow::Unseen => object,
+                }
+            }
+            Self::Action { model, action, result } => object
+                .field("modelname", model)
+                .optional("id", id.as_ref())
+                .field("action", action)
+                .raw("result", result.as_bytes()),
+        }
+    }
 }
 
 pub(crate) fn confirm(confirm: &Confirm<'_>) -> Bytes {
-    let channel = match confirm.cid {
-        Some(cid) => Channel::Created(confirm.model, cid),
-        None => Channel::Row(confirm.model, confirm.key),
-    };
-    let object = Object::method("confirm")
-        .field("channel", &channel)
-        .field("modelname", confirm.model)
-        .optional("id", confirm.id.as_ref())
-        .optional("cid", confirm.cid.as_ref());
-    let object = match (confirm.row, confirm.id_only) {
-        (Some(_), Some(name)) => object.raw("model", &id_only(name, confirm.key)).field("partial", &true),
-        (Some(row), None) => object.raw("model", &row.row).field("row_seq", &row.seq),
-        (None, _) => object,
-    };
-    object.field("seq", &confirm.seq).end()
+    let object = Object::method("confirm").field("channel", &confirm.done.channel());
+    confirm.done.fields(object, confirm.id).field("seq", &confirm.seq).end()
 }
 
-/// A committed `delete`.
-pub(crate) fn confirm_delete(
-    id: Option<MutationId>,
-    model: &str,
-    id_name: &str,
-    key: &Key,
-    seq: Seq,
-) -> Bytes {
+/// A committed `batch`.
+pub(crate) fn confirm_batch(id: Option<MutationId>, results: &[Done<'_>], seq: Seq) -> Bytes {
+    let results: Vec<_> = results.iter().map(|done| done.fields(Object::empty(), None).end()).collect();
     Object::method("confirm")
-        .field("channel", &Channel::Row(model, key))
-        .field("modelname", model)
         .optional("id", id.as_ref())
-        .raw("model", &id_only(id_name, key))
+        .rows("results", results.iter())
         .field("seq", &seq)
         .end()
 }
@@ -244,6 +278,8 @@ pub(crate) struct ErrorDetail {
     pub(crate) expected: Option<MutationId>,
     /// Whether it may be sent again, where the code alone does not say.
     pub(crate) retry: Option<bool>,
+    /// The request of a batch that was refused, by its place.
+    pub(crate) index: Option<usize>,
 }
 
 /// A refusal. An internal error is logged here, with the reference that the client is told.
@@ -257,6 +293,7 @@ pub(crate) fn error(subject: &Subject, error: &Error, detail: &ErrorDetail) -> B
     let object = Object::method("error")
         .optional("id", subject.id.as_ref())
         .optional("request", subject.method.as_ref())
+        .optional("index", detail.index.as_ref())
         .optional("modelname", subject.model.as_ref())
         .optional("cid", subject.cid.as_ref())
         .field("code", error.code().as_str())
@@ -327,18 +364,23 @@ mod tests {
             text(&page("Todo", Some(&id), std::slice::from_ref(&row), 9, false)),
             r#"{"method":"read","channel":"sync:Todo","modelname":"Todo","id":"todos","models":[{"id":2,"title":"tea"}],"seqs":[5],"seq":9,"more":false}"#
         );
-        let message = Confirm {
-            id: Some(1),
-            model: "Todo",
-            key: &key,
-            cid: Some("c1"),
-            seq: 5,
-            row: Some(&row),
-            id_only: None,
-        };
+        let done =
+            || Done::Row { model: "Todo", key: &key, cid: Some("c1"), row: DoneRow::Whole(row.clone()) };
+        let message = Confirm { id: Some(1), seq: 5, done: done() };
         assert_eq!(
             text(&confirm(&message)),
             r#"{"method":"confirm","channel":"sync:Todo:c1","modelname":"Todo","id":1,"cid":"c1","model":{"id":2,"title":"tea"},"row_seq":5,"seq":5}"#
+        );
+        let action = || Done::Action { model: "Todo", action: "clear", result: "3" };
+        assert_eq!(
+            text(&confirm(&Confirm { id: Some(2), seq: 9, done: action() })),
+            r#"{"method":"confirm","channel":"sync:Todo","modelname":"Todo","id":2,"action":"clear","result":3,"seq":9}"#
+        );
+        let deleted =
+            Done::Row { model: "Todo", key: &key, cid: None, row: DoneRow::Deleted { id_name: "id" } };
+        assert_eq!(
+            text(&confirm_batch(Some(6), &[done(), action(), deleted], 9)),
+            r#"{"method":"confirm","id":6,"results":[{"modelname":"Todo","cid":"c1","model":{"id":2,"title":"tea"},"row_seq":5},{"modelname":"Todo","action":"clear","result":3},{"modelname":"Todo","model":{"id":2}}],"seq":9}"#
         );
         let subject =
             Subject { method: Some("create"), id: Some(RequestId::Number(1)), ..Subject::default() };

@@ -2,6 +2,7 @@
 
 mod builder;
 mod cli;
+mod handle;
 mod http;
 mod origin;
 mod vendor;
@@ -19,7 +20,10 @@ use tokio::{
 use self::origin::Origins;
 use crate::{Limits, Result, engine::Engine, registry::Registry};
 
-pub use self::builder::{BuildError, ServerBuilder};
+pub use self::{
+    builder::{BuildError, ServerBuilder},
+    handle::Handle,
+};
 
 /// How often the log is read again after it could not be.
 const LOOK_AGAIN_EVERY: time::Duration = time::Duration::from_secs(1);
@@ -187,6 +191,11 @@ impl Running {
         self.routes.clone().merge(http::router(self.shared.clone()))
     }
 
+    /// The rows, for the server's own code outside of handlers.
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.shared.engine.clone())
+    }
+
     /// Serves the routes on a listener until [`stop`](Self::stop) is called.
     ///
     /// # Errors
@@ -220,6 +229,14 @@ impl Running {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store did not close cleanly");
             }
         }
+    }
+
+    /// What `read` handlers say may have changed, for a reason that is not a row of a model: they are asked again for every subscription.
+    ///
+    /// Nothing that is committed from now on is sent to a subscription before its handler has answered. If it still says the same the subscription
+    /// goes on; else the client gets the rows that it may see now instead. A connection of which a handler does not answer within a second is closed.
+    pub fn scopes_changed(&self) {
+        self.shared.engine.hub().rescope_all();
     }
 
     /// Completes when [`stop`](Self::stop) is called.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{
-    Change, ClientRecord, ClientWrite, Decision, LogEntry, LogPage, MutationRecord, Opened, Outcome, Page,
+    Change, ClientRecord, ClientWrite, Decision, LogEntry, LogPage, MutationRecord, Opened, Page,
     Precondition, Select, Seq, Store, StoreError, StoreFuture, StoredRow, Table, Transaction,
     rules::{self, Budget, Gather, Retention},
 };
@@ -362,7 +362,7 @@ impl Client {
         }
         if let Some(mutation) = write.mutation {
             self.last = mutation.id;
-            let seq = matches!(mutation.outcome, Outcome::Confirmed { .. }).then_some(head);
+            let seq = (!mutation.outcome.is_rejected()).then_some(head);
             self.mutations.push_back(MutationRecord {
                 id: mutation.id,
                 hash: mutation.hash,

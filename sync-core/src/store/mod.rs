@@ -196,7 +196,8 @@ pub struct MutationWrite {
     pub outcome: Outcome,
 }
 
-/// How a mutation ended, as it is recorded. The seq of a confirmed one is the transaction's.
+/// How a mutation ended, as it is recorded. The seq of one that was not rejected is the transaction's, or the last one before it where it
+/// changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Committed: this row.
@@ -210,8 +211,17 @@ pub enum Outcome {
         /// The creator's own name for the row.
         cid: Option<Box<str>>,
     },
+    /// Done: what an action or a batch came to, as JSON that only its writer reads.
+    Results(Box<str>),
     /// Refused for good: the `error` message for the client, as JSON.
     Rejected(Box<str>),
+}
+
+impl Outcome {
+    /// Whether it was refused.
+    pub(crate) fn is_rejected(&self) -> bool {
+        matches!(self, Self::Rejected(_))
+    }
 }
 
 /// How a transaction was decided.

@@ -129,6 +129,7 @@ async fn records_mutations(store: Subject) {
             put("Note", text("n"), "two").by(mutation(1, 2, confirmed("Note", text("n")))),
             changes([]).by(mutation(1, 3, Outcome::Rejected("{\"code\":\"'invalid'\"}".into()))),
             changes([]).by(mutation(1, 4, confirmed("Todo", int(1)))),
+            changes([]).by(mutation(1, 5, Outcome::Results("[\"3\"]".into()))),
             changes([]).by(mutation(2, 1, confirmed("Todo", int(i64::MIN)))),
         ])
         .await
@@ -140,6 +141,7 @@ async fn records_mutations(store: Subject) {
             Decision::Committed(2),
             Decision::Recorded,
             Decision::Recorded,
+            Decision::Recorded,
             Decision::Recorded
         ]
     );
@@ -148,12 +150,13 @@ async fn records_mutations(store: Subject) {
         store.client(client(1)).await.unwrap().unwrap(),
         ClientRecord {
             subject: None,
-            last: 4,
+            last: 5,
             mutations: vec![
                 record(1, Some(1), confirmed("Todo", int(1))),
                 record(2, Some(2), confirmed("Note", text("n"))),
                 record(3, None, Outcome::Rejected("{\"code\":\"'invalid'\"}".into())),
                 record(4, Some(2), confirmed("Todo", int(1))),
+                record(5, Some(2), Outcome::Results("[\"3\"]".into())),
             ]
         }
     );

@@ -15,7 +15,7 @@ use std::{
 use rusqlite::Connection;
 use sync_core::{
     Key, KeyKind,
-    store::{ClientWrite, Decision, SqliteStore, Store, Table},
+    store::{ClientWrite, Decision, Outcome, SqliteStore, Store, Table},
 };
 
 use crate::fixture::{
@@ -261,9 +261,9 @@ async fn leaves_what_others_made_in_the_database_alone() {
 async fn refuses_a_later_format() {
     let (folder, store) = open().await;
     store.close().await.unwrap();
-    shell(folder.path()).execute_batch("UPDATE sync_meta SET value = 2 WHERE name = 'format'").unwrap();
+    shell(folder.path()).execute_batch("UPDATE sync_meta SET value = 3 WHERE name = 'format'").unwrap();
     let error = store.open(&tables()).await.unwrap_err().to_string();
-    assert!(error.contains("has format 2, and this version of sync-core reads format 1"), "{error}");
+    assert!(error.contains("has format 3, and this version of sync-core reads format 2"), "{error}");
 }
 
 /// As before there were subjects.
@@ -523,4 +523,27 @@ fn plan(shell: &Connection, sql: &str) -> String {
 
 fn unreachable(_: &[u8]) -> Result<(Key, bytes::Bytes), serde_json::Error> {
     unreachable!("the hash is the same")
+}
+
+/// A database from before actions and batches is brought up to date.
+#[tokio::test]
+async fn an_earlier_format_is_upgraded() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::new(folder.path().join("test.db"));
+    store.open(&tables()).await.unwrap();
+    store.close().await.unwrap();
+    shell(folder.path())
+        .execute_batch(
+            "ALTER TABLE sync_mutations DROP COLUMN results; UPDATE sync_meta SET value = 1 WHERE name = 'format'",
+        )
+        .unwrap();
+    store.open(&tables()).await.unwrap();
+    let outcome = Outcome::Results("[]".into());
+    store.commit(vec![changes([]).by(mutation(1, 1, outcome.clone()))]).await.unwrap();
+    assert_eq!(store.client(client(1)).await.unwrap().unwrap().mutations[0].outcome, outcome);
+    store.close().await.unwrap();
+    let format: i64 = shell(folder.path())
+        .query_row("SELECT value FROM sync_meta WHERE name = 'format'", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(format, 2);
 }

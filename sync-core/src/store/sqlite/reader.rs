@@ -73,7 +73,7 @@ impl Reader {
                 .optional()?;
             let Some((last, subject)) = known else { return Ok(None) };
             let mut statement = self.connection.prepare_cached(
-                "SELECT id, hash, seq, model, key, method, cid, rejected FROM sync_mutations \
+                "SELECT id, hash, seq, model, key, method, cid, rejected, results FROM sync_mutations \
                  WHERE client = ?1 ORDER BY id",
             )?;
             let mutations = statement.query_map([id], mutation)?.collect::<rusqlite::Result<_>>()?;
@@ -222,6 +222,8 @@ fn stored_row(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
 fn mutation(row: &Row<'_>) -> rusqlite::Result<MutationRecord> {
     let (outcome, seq) = if let Some(error) = row.get(7)? {
         (Outcome::Rejected(error), None)
+    } else if let Some(results) = row.get(8)? {
+        (Outcome::Results(results), Some(value::seq(row, 2)?))
     } else {
         let (model, key, method, cid) = (row.get(3)?, value::key(row, 4)?, row.get(5)?, row.get(6)?);
         (Outcome::Confirmed { model, key, method, cid }, Some(value::seq(row, 2)?))

@@ -24,8 +24,10 @@ pub(super) fn open(
     path: &Path,
 ) -> Result<(Tables, Opened), StoreError> {
     check_format(connection, path)?;
-    connection.execute_batch(OWN_TABLES).map_err(cannot("create the store's own tables"))?;
-    add_subjects(connection).map_err(cannot("let clients belong to subjects"))?;
+    connection
+        .execute_batch(OWN_TABLES)
+        .and_then(|()| upgrade(connection))
+        .map_err(cannot("create the store's own tables"))?;
     let epoch = epoch(connection)?;
     let mut log_is_stale = false;
     let mut opened = Tables::with_capacity(tables.len());
@@ -80,7 +82,7 @@ fn check_format(connection: &Connection, path: &Path) -> Result<(), StoreError> 
         connection.query_row(sql, (), |row| row.get(0)).optional()
     };
     match format().map_err(cannot(&format!("open the database {}", path.display())))? {
-        None | Some(FORMAT) => Ok(()),
+        None | Some(1..=FORMAT) => Ok(()),
         Some(format) => Err(StoreError::new(format!(
             "the database {} has format {format}, and this version of sync-core reads format {FORMAT}: a later \
              version has written it",
@@ -89,13 +91,18 @@ fn check_format(connection: &Connection, path: &Path) -> Result<(), StoreError> 
     }
 }
 
-/// Databases of before have clients that belong to nobody. The version before this one could read what comes of it.
-fn add_subjects(connection: &Connection) -> rusqlite::Result<()> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('sync_clients') WHERE name = 'subject')";
-    if connection.query_row(sql, (), |row| row.get(0))? {
-        return Ok(());
+/// Brings the store's own tables up to date with this version.
+fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT count(*) FROM pragma_table_info('sync_mutations') WHERE name = 'results'";
+    if connection.query_row(sql, (), |row| row.get::<_, i64>(0))? == 0 {
+        connection.execute("ALTER TABLE sync_mutations ADD COLUMN results TEXT", ())?;
+        connection.execute("UPDATE sync_meta SET value = ?1 WHERE name = 'format'", [FORMAT])?;
     }
-    connection.execute_batch("ALTER TABLE sync_clients ADD COLUMN subject TEXT")
+    let sql = "SELECT count(*) FROM pragma_table_info('sync_clients') WHERE name = 'subject'";
+    if connection.query_row(sql, (), |row| row.get::<_, i64>(0))? == 0 {
+        connection.execute("ALTER TABLE sync_clients ADD COLUMN subject TEXT", ())?;
+    }
+    Ok(())
 }
 
 fn epoch(connection: &Connection) -> Result<Uuid, StoreError> {
@@ -346,7 +353,8 @@ fn keys(kind: KeyKind) -> &'static str {
 }
 
 /// Raised when a database that this version writes could not be read by the one before it.
-const FORMAT: i64 = 1;
+/// 2: `sync_mutations` has the results of actions and batches.
+const FORMAT: i64 = 2;
 
 /// `columns` is JSON: each column of an indexed field with the field.
 const OWN_TABLES: &str = "
@@ -364,9 +372,9 @@ const OWN_TABLES: &str = "
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS sync_mutations (
         client TEXT NOT NULL, id INTEGER NOT NULL, hash INTEGER NOT NULL, seq INTEGER, model TEXT, key, method TEXT,
-        cid TEXT, rejected TEXT, PRIMARY KEY (client, id)
+        cid TEXT, rejected TEXT, results TEXT, PRIMARY KEY (client, id)
     ) WITHOUT ROWID;
-    INSERT OR IGNORE INTO sync_meta (name, value) VALUES ('format', 1), ('horizon', 0);
+    INSERT OR IGNORE INTO sync_meta (name, value) VALUES ('format', 2), ('horizon', 0);
 ";
 
 /// How many rows, and bytes of them, are in memory at once while all of them are rewritten.

@@ -197,17 +197,18 @@ impl Writer {
                 .execute(params![client, i64::try_from(ack).unwrap_or(i64::MAX)])?;
         }
         if let Some(MutationWrite { id, hash, outcome }) = &write.mutation {
-            let (model, key, method, cid, rejected) = match outcome {
+            let (model, key, method, cid, results, rejected) = match outcome {
                 Outcome::Confirmed { model, key, method, cid } => {
-                    (Some(model), Some(SqlKey(key)), Some(method), cid.as_ref(), None)
+                    (Some(model), Some(SqlKey(key)), Some(method), cid.as_ref(), None, None)
                 }
-                Outcome::Rejected(error) => (None, None, None, None, Some(error)),
+                Outcome::Results(results) => (None, None, None, None, Some(results), None),
+                Outcome::Rejected(error) => (None, None, None, None, None, Some(error)),
             };
-            let seq = rejected.is_none().then_some(head.cast_signed());
+            let seq = (!outcome.is_rejected()).then_some(head.cast_signed());
             self.connection
                 .prepare_cached(
-                    "INSERT INTO sync_mutations (client, id, hash, seq, model, key, method, cid, rejected) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    "INSERT INTO sync_mutations (client, id, hash, seq, model, key, method, cid, results, rejected) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 )?
                 .execute(params![
                     client,
@@ -218,6 +219,7 @@ impl Writer {
                     key,
                     method,
                     cid,
+                    results,
                     rejected
                 ])?;
         }
