@@ -42,6 +42,7 @@
 #![cfg_attr(not(feature = "server"), allow(dead_code))]
 
 mod arguments;
+mod authority;
 mod context;
 mod draft;
 mod error;
@@ -81,6 +82,7 @@ pub use self::{
     server::{BuildError, Handle, Running, Server, ServerBuilder},
 };
 pub use self::{
+    authority::Session,
     context::Context,
     error::{Error, ErrorCode, Result},
     model::{

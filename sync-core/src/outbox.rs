@@ -368,6 +368,7 @@ impl Outbox {
             Subscription { key, load, asked, query, held, depends, phase, position, ends_at_live, was_live };
         state.subscriptions.push(subscription);
         drop(state);
+        drop(begun);
         if is_held {
             self.rescope_ready.notify_one();
         }

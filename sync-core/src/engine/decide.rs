@@ -81,7 +81,7 @@ impl Engine {
                 false
             }
             Err(refused) => {
-                let retry = refused.error.code().is_retryable() || refused.detail.retry == Some(true);
+                let retry = refused.error.is_retryable() || refused.detail.retry == Some(true);
                 asker.outbox.outcome(refused.message(subject, &mutation.content), 0);
                 retry
             }
@@ -253,6 +253,7 @@ impl Engine {
             let write = |outcome| {
                 let mutation = |(client, id)| ClientWrite {
                     client,
+                    subject: None,
                     seen: millis(now),
                     ack: None,
                     mutation: Some(MutationWrite { id, hash: mutation.hash, outcome }),
@@ -260,7 +261,7 @@ impl Engine {
                 record.map(mutation)
             };
             let (transaction, effects, answer) = match verdict {
-                Err(refused) if refused.error.code().is_retryable() => return Err(refused),
+                Err(refused) if refused.error.is_retryable() => return Err(refused),
                 Err(refused) => {
                     let message = refused.message(subject, &mutation.content);
                     // Nothing to record; but a refusal for what is not on disk yet waits until it is.

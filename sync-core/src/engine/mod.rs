@@ -158,7 +158,7 @@ impl Engine {
         let mut decided = claim.client.decided.lock().await;
         decided.last = None;
         let record = self.store.client(hello.client).await.map_err(|error| unavailable(&error))?;
-        let write = ClientWrite { client: hello.client, seen: millis(now), ack: hello.ack, mutation: None };
+        let write = ClientWrite { client: hello.client, subject: None, seen: millis(now), ack: hello.ack, mutation: None };
         // Known, but not so far: the store was restored from before what the client has had decided.
         let record = record.filter(|record| hello.ack.is_none_or(|ack| ack <= record.last));
         let record = match record {
