@@ -49,6 +49,7 @@ pub mod integer_string;
 mod json;
 mod model;
 mod object;
+mod position;
 mod probes;
 mod query;
 mod registry;
@@ -85,6 +86,7 @@ pub use self::{
         Field, Filter, Filterable, Indexed, Key, KeyKind, ModelId, NotIndexed, Nullable, Operand, Order,
         SyncedModel, Textual, Value,
     },
+    position::{InvalidPosition, Position},
     query::Query,
     types::SyncType,
 };
