@@ -51,6 +51,7 @@ pub mod integer_string;
 mod json;
 mod model;
 mod object;
+mod position;
 mod probes;
 mod query;
 mod registry;
@@ -89,6 +90,7 @@ pub use self::{
         Field, Filter, Filterable, Indexed, Key, KeyKind, ModelId, NotIndexed, Nullable, Operand, Order,
         SyncedModel, Textual, Value,
     },
+    position::{InvalidPosition, Position},
     query::Query,
     row_query::RowQuery,
     types::SyncType,
