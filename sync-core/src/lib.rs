@@ -77,11 +77,6 @@ mod server;
 #[cfg(feature = "server")]
 mod session;
 
-#[cfg(feature = "server")]
-pub use self::{
-    config::Limits,
-    server::{BuildError, Handle, Running, Server, ServerBuilder},
-};
 pub use self::{
     authority::Session,
     context::Context,
@@ -94,6 +89,11 @@ pub use self::{
     query::Query,
     row_query::RowQuery,
     types::SyncType,
+};
+#[cfg(feature = "server")]
+pub use self::{
+    config::Limits,
+    server::{BuildError, Handle, Running, Server, ServerBuilder},
 };
 pub use sync_derive::{SyncType, SyncedModel, sync_handlers};
 
