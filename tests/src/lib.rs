@@ -3,7 +3,9 @@
 
 pub mod client;
 pub mod http;
+pub mod mirror;
 pub mod models;
+pub mod plain;
 pub mod process;
 
 use std::net::SocketAddr;
@@ -49,6 +51,11 @@ impl TestServer {
     /// A new connection.
     pub async fn client(&self) -> Client {
         Client::connect(self.address).await
+    }
+
+    /// The server itself.
+    pub fn running(&self) -> &Running {
+        &self.running
     }
 
     /// Begins to stop, without waiting.
