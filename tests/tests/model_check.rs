@@ -545,7 +545,7 @@ impl World {
             seen.extend(client.seen.drain(..).map(|seen| (person, seen)));
         }
         seen.sort_by_key(|(_, seen)| seen.seq);
-        let mut rows = Rows::default();
+        let (mut rows, mut before) = (Rows::default(), (0, Rows::default()));
         for (_, transaction) in history.iter() {
             for change in transaction.changes.iter().filter(|change| change.model == "Doc") {
                 let Some(body) = &change.new else { continue };
@@ -566,11 +566,8 @@ impl World {
         }
         let mut history = history.iter().peekable();
         for (person, seen) in seen {
-            let mut before = None;
             while let Some((seq, transaction)) = history.next_if(|(seq, _)| *seq <= seen.seq) {
-                if *seq == seen.seq {
-                    before = Some(rows.clone());
-                }
+                before = (*seq, rows.clone());
                 rows.apply(transaction);
             }
             let is_row = seen.row.as_object().is_some_and(|row| row.len() > 1);
