@@ -586,9 +586,10 @@ impl World {
                 }
                 _ if is_row => row.as_ref().is_some_and(|row| rows.sees(person, &seen.model, row)),
                 // Only who saw it hears that it is gone.
-                "delete" | "remove" => before.is_none_or(|before| {
-                    find(&before).is_some_and(|row| before.sees(person, &seen.model, &row))
-                }),
+                "delete" | "remove" => {
+                    let (seq, before) = &before;
+                    *seq != seen.seq || find(before).is_some_and(|row| before.sees(person, &seen.model, &row))
+                }
                 _ => true,
             };
             assert!(
