@@ -5,7 +5,9 @@ pub mod cells;
 pub mod client;
 pub mod gate;
 pub mod http;
+pub mod mirror;
 pub mod models;
+pub mod plain;
 pub mod process;
 
 use std::net::SocketAddr;
