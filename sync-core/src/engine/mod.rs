@@ -44,7 +44,7 @@ use crate::{
     store::{ClientWrite, Decision, Opened, Store, StoreError, Table, Transaction},
 };
 
-pub(crate) use self::{clients::Claim, decide::Asker, reads::Selection, scope::Dependencies};
+pub(crate) use self::{clients::Claim, decide::Asker, reads::Selection};
 
 /// How many bytes of outcomes a `welcome` has with their rows: the rest fits a frame.
 const WELCOME_BYTES: usize = FRAME_BYTES / 4;
