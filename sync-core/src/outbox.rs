@@ -3,15 +3,30 @@
 //! No I/O and no clock. The connection's writer takes [`frames`](Outbox::frames); its loader does the [`log_work`](Outbox::log_work) that
 //! needs the store.
 
-use std::{collections::VecDeque, fmt, pin::pin, sync::Arc};
+mod cursor;
+mod frames;
+mod rescope;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::VecDeque, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub(crate) use self::{
+    cursor::Cursor,
+    rescope::{Begun, RescopeWork, Which},
+};
+use self::{
+    frames::Frames,
+    rescope::{Beginning, Held},
+};
 use crate::{
-    hub::{Hub, Place, Query},
+    hub::{Depends, Hub, Place, Query},
     protocol::{RequestId, response},
     store::Seq,
 };
@@ -40,6 +55,8 @@ pub(crate) enum DisconnectReason {
     InvalidUtf8,
     /// A violation of the WebSocket protocol.
     Protocol,
+    /// `read` did not say in time what it may see now.
+    Unjudged,
 }
 
 impl DisconnectReason {
@@ -55,6 +72,7 @@ impl DisconnectReason {
             Self::Binary => Some((1003, "only text frames are understood")),
             Self::InvalidUtf8 => Some((1007, "text that is not UTF-8")),
             Self::Protocol => Some((1002, "WebSocket protocol error")),
+            Self::Unjudged => Some((4004, "what this client may see was not found out in time")),
         }
     }
 }
@@ -63,6 +81,13 @@ impl DisconnectReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SubscriptionKey(u64);
 
+/// Names one loading of a subscription: what was read for it before it began anew counts no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LoadKey {
+    pub(crate) key: SubscriptionKey,
+    load: u64,
+}
+
 /// What waits for one client.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -70,6 +95,7 @@ pub(crate) struct Outbox {
     frames_ready: Notify,
     work_ready: Notify,
     room_made: Notify,
+    rescope_ready: Notify,
     /// What may wait, in bytes: of its answers, and of each query's changes.
     limit: usize,
     epoch: Uuid,
@@ -78,16 +104,33 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     /// What was read for it.
-    answers: VecDeque<Bytes>,
+    answers: VecDeque<Answer>,
     /// How its mutations ended, in their order.
     outcomes: VecDeque<Outcome>,
     answer_bytes: usize,
     outcome_bytes: usize,
     subscriptions: Vec<Subscription>,
     next_key: u64,
+    next_load: u64,
+    /// Whose rows are being found out.
+    begun: Vec<Beginning>,
+    /// The number of the last hold.
+    holds: u64,
     /// Every live subscription has had everything up to here.
     delivered: Seq,
     closing: Option<DisconnectReason>,
+}
+
+/// Something that was read.
+#[derive(Debug)]
+struct Answer {
+    message: Bytes,
+    /// For whom, where it may be dropped with it.
+    of: Option<LoadKey>,
+    /// It does not leave before the changes up to this seq: what a subscription may see is known up to the head, not beyond.
+    seq: Seq,
+    /// The subscription ends with it.
+    is_last: bool,
 }
 
 /// How a mutation ended.
@@ -110,8 +153,12 @@ pub(crate) struct Asked {
 #[derive(Debug)]
 struct Subscription {
     key: SubscriptionKey,
+    load: u64,
     asked: Asked,
     query: Arc<Query>,
+    held: Held,
+    /// What that depends on which it may see.
+    depends: Option<Depends>,
     phase: Phase,
     position: Position,
     /// A `read` of all rows: ends where a subscription becomes live.
@@ -143,7 +190,9 @@ enum Position {
 /// What the loader is to read from the store.
 #[derive(Debug)]
 pub(crate) struct LogWork {
-    pub(crate) key: SubscriptionKey,
+    pub(crate) load: LoadKey,
+    /// The last hold of the subscription by then.
+    hold: u64,
     pub(crate) asked: Asked,
     pub(crate) query: Arc<Query>,
     /// After this seq.
@@ -158,6 +207,7 @@ impl Outbox {
             frames_ready: Notify::new(),
             work_ready: Notify::new(),
             room_made: Notify::new(),
+            rescope_ready: Notify::new(),
             limit,
             epoch,
         }
@@ -165,9 +215,26 @@ impl Outbox {
 
     /// Puts something that was read in line.
     pub(crate) fn answer(&self, message: Bytes) {
+        self.state.lock().answer(Answer { message, of: None, seq: 0, is_last: false });
+        self.frames_ready.notify_one();
+    }
+
+    /// Puts something that was read for a subscription, at `seq`, in line: it leaves when the hub's head is there, which
+    /// [`Hub::wake_at`] must tell. Dropped if the subscription has begun anew meanwhile, or ended.
+    pub(crate) fn answer_to(&self, load: LoadKey, message: Bytes, seq: Seq) {
+        self.put(Answer { message, of: Some(load), seq, is_last: false });
+    }
+
+    /// As [`answer_to`](Self::answer_to); the subscription ends with it.
+    pub(crate) fn last_answer_to(&self, load: LoadKey, message: Bytes, seq: Seq) {
+        self.put(Answer { message, of: Some(load), seq, is_last: true });
+    }
+
+    fn put(&self, answer: Answer) {
         let mut state = self.state.lock();
-        state.answer_bytes += message.len();
-        state.answers.push_back(message);
+        if answer.of.is_none_or(|load| state.loading(load).is_some()) {
+            state.answer(answer);
+        }
         drop(state);
         self.frames_ready.notify_one();
     }
@@ -226,6 +293,11 @@ impl Outbox {
         self.work_ready.notified().await;
     }
 
+    /// There may be work.
+    pub(crate) fn work_nudge(&self) {
+        self.work_ready.notify_one();
+    }
+
     /// Changes are in the tails. Called by the hub; gives up the places of a client that is too far behind, so that what waits for
     /// it can be freed.
     pub(crate) fn wake(&self) {
@@ -253,49 +325,54 @@ impl Outbox {
     /// Adds a subscription whose pages will be read, with the changes after `position`.
     pub(crate) fn subscribe(
         &self,
+        begun: Begun<'_>,
         asked: Asked,
         query: Arc<Query>,
-        position: (Place, Seq),
-    ) -> SubscriptionKey {
-        self.add(asked, query, Phase::Loading, Position::Tail(position.0, position.1), false)
+        (place, seq): (Place, Seq),
+    ) -> LoadKey {
+        self.add(begun, asked, query, Phase::Loading, Position::Tail(place, seq), false)
     }
 
     /// Adds a read of all rows: a subscription that ends where it would become live.
     pub(crate) fn read_once(
         &self,
+        begun: Begun<'_>,
         asked: Asked,
         query: Arc<Query>,
-        position: (Place, Seq),
-    ) -> SubscriptionKey {
-        self.add(asked, query, Phase::Loading, Position::Tail(position.0, position.1), true)
+        (place, seq): (Place, Seq),
+    ) -> LoadKey {
+        self.add(begun, asked, query, Phase::Loading, Position::Tail(place, seq), true)
     }
 
     /// Adds a subscription that has had everything up to `seq`.
-    pub(crate) fn resume(&self, asked: Asked, query: Arc<Query>, seq: Seq) -> SubscriptionKey {
-        self.add(asked, query, Phase::Joining { at_least: seq }, Position::Log(seq), false)
+    pub(crate) fn resume(&self, begun: Begun<'_>, asked: Asked, query: Arc<Query>, seq: Seq) {
+        self.add(begun, asked, query, Phase::Joining { at_least: seq }, Position::Log(seq), false);
     }
 
     fn add(
         &self,
+        begun: Begun<'_>,
         asked: Asked,
         query: Arc<Query>,
         phase: Phase,
         position: Position,
         ends_at_live: bool,
-    ) -> SubscriptionKey {
+    ) -> LoadKey {
+        let key = begun.key();
         let mut state = self.state.lock();
-        let key = SubscriptionKey(state.next_key);
-        state.next_key += 1;
-        state.subscriptions.push(Subscription {
-            key,
-            asked,
-            query,
-            phase,
-            position,
-            ends_at_live,
-            was_live: false,
-        });
-        key
+        let (held, depends) = state.end_of_beginning(key);
+        let load = state.new_load();
+        let was_live = false;
+        let is_held = held.before().is_some();
+        let subscription =
+            Subscription { key, load, asked, query, held, depends, phase, position, ends_at_live, was_live };
+        state.subscriptions.push(subscription);
+        drop(state);
+        drop(begun);
+        if is_held {
+            self.rescope_ready.notify_one();
+        }
+        LoadKey { key, load }
     }
 
     /// How many there are.
@@ -303,37 +380,32 @@ impl Outbox {
         self.state.lock().subscriptions.len()
     }
 
-    /// A subscription that cannot be continued begins anew, as one to `query`, with the changes after `position`. Returns its old query, to
-    /// leave it, and whether it is a read of all rows.
+    /// A subscription that the log cannot continue begins anew, as one to `query`, with the changes after `position`. `None` if it has ended,
+    /// or may see other rows by now.
     pub(crate) fn restart(
         &self,
-        key: SubscriptionKey,
+        work: &LogWork,
         query: Arc<Query>,
-        (place, seq): (Place, Seq),
-    ) -> Option<(Arc<Query>, bool)> {
+        position: (Place, Seq),
+    ) -> Option<Restarted> {
         let mut state = self.state.lock();
-        let subscription = state.find(key)?;
-        let old = std::mem::replace(&mut subscription.query, query);
-        subscription.phase = Phase::Loading;
-        subscription.was_live = false;
-        subscription.position = Position::Tail(place, seq);
-        let ends_at_live = subscription.ends_at_live;
-        let reset = response::reset(subscription.asked.id.as_ref(), "horizon");
-        state.answer_bytes += reset.len();
-        state.answers.push_back(reset);
-        Some((old, ends_at_live))
+        state.loading(work.load).filter(|subscription| subscription.held.last() == work.hold)?;
+        let restarted = state.restart(work.load.key, query, position, "horizon");
+        drop(state);
+        self.frames_ready.notify_one();
+        restarted
     }
 
-    /// Whether the subscription is still there.
-    pub(crate) fn has(&self, key: SubscriptionKey) -> bool {
-        self.state.lock().subscriptions.iter().any(|subscription| subscription.key == key)
+    /// Whether this loading of a subscription still counts.
+    pub(crate) fn is_loading(&self, load: LoadKey) -> bool {
+        self.state.lock().loading(load).is_some()
     }
 
     /// All its pages are in line, the newest read at `seq`; it becomes live when the hub's head is there, which
     /// [`Hub::wake_at`] must tell.
-    pub(crate) fn loaded(&self, key: SubscriptionKey, seq: Seq) {
+    pub(crate) fn loaded(&self, load: LoadKey, seq: Seq) {
         let mut state = self.state.lock();
-        if let Some(subscription) = state.find(key) {
+        if let Some(subscription) = state.loading(load) {
             subscription.phase = Phase::Joining { at_least: seq };
         }
         drop(state);
@@ -345,7 +417,8 @@ impl Outbox {
         self.state.lock().subscriptions.iter().find_map(|subscription| {
             match (&subscription.phase, &subscription.position) {
                 (Phase::Joining { .. }, Position::Log(after)) => Some(LogWork {
-                    key: subscription.key,
+                    load: LoadKey { key: subscription.key, load: subscription.load },
+                    hold: subscription.held.last(),
                     asked: subscription.asked.clone(),
                     query: subscription.query.clone(),
                     after: *after,
@@ -356,9 +429,9 @@ impl Outbox {
     }
 
     /// A subscription has had the log up to `seq`; where `place` is given it goes on in the tail, as with [`loaded`](Self::loaded).
-    pub(crate) fn caught_up(&self, key: SubscriptionKey, seq: Seq, place: Option<Place>) {
+    pub(crate) fn caught_up(&self, load: LoadKey, seq: Seq, place: Option<Place>) {
         let mut state = self.state.lock();
-        if let Some(subscription) = state.find(key) {
+        if let Some(subscription) = state.loading(load) {
             subscription.position = match place {
                 Some(place) => Position::Tail(place, seq),
                 None => Position::Log(seq),
@@ -373,7 +446,13 @@ impl Outbox {
     pub(crate) fn remove(&self, key: SubscriptionKey) -> Option<Arc<Query>> {
         let mut state = self.state.lock();
         let at = state.subscriptions.iter().position(|subscription| subscription.key == key)?;
-        Some(state.subscriptions.swap_remove(at).query)
+        state.drop_answers(key);
+        let query = state.subscriptions.swap_remove(at).query;
+        drop(state);
+        // It may have held others up, and what was dropped has left room.
+        self.room_made.notify_waiters();
+        self.frames_ready.notify_one();
+        Some(query)
     }
 
     /// The subscription of that id.
@@ -403,13 +482,10 @@ impl Outbox {
         {
             let mut state = self.state.lock();
             // One head for the changes and the outcomes: those up to it were in line before it was set.
-            let head = hub.head();
+            let head = state.reach(hub.head());
             made_room = state.answer_bytes + state.outcome_bytes >= self.limit;
             state.deliver(head, &mut frames);
-            for answer in std::mem::take(&mut state.answers) {
-                state.answer_bytes -= answer.len();
-                frames.push(answer, true);
-            }
+            state.answers(head, &mut frames, &mut left);
             state.go_live(head, self.epoch, &mut frames, &mut left);
             let delivered = state.progress();
             while let Some(outcome) = state.outcomes.pop_front_if(|outcome| outcome.seq <= delivered) {
@@ -430,7 +506,81 @@ impl Outbox {
     }
 }
 
+/// A subscription that began anew.
+#[derive(Debug)]
+pub(crate) struct Restarted {
+    pub(crate) load: LoadKey,
+    pub(crate) asked: Asked,
+    /// Its old query, to leave it.
+    pub(crate) left: Arc<Query>,
+    pub(crate) ends_at_live: bool,
+}
+
 impl State {
+    fn answer(&mut self, answer: Answer) {
+        self.answer_bytes += answer.message.len();
+        self.answers.push_back(answer);
+    }
+
+    /// What was read for a subscription is not sent any more.
+    fn drop_answers(&mut self, key: SubscriptionKey) {
+        let bytes = &mut self.answer_bytes;
+        self.answers.retain(|answer| {
+            let is_kept = answer.of.is_none_or(|load| load.key != key);
+            if !is_kept {
+                *bytes -= answer.message.len();
+            }
+            is_kept
+        });
+    }
+
+    fn new_load(&mut self) -> u64 {
+        self.next_load += 1;
+        self.next_load
+    }
+
+    fn restart(
+        &mut self,
+        key: SubscriptionKey,
+        query: Arc<Query>,
+        (place, seq): (Place, Seq),
+        reason: &str,
+    ) -> Option<Restarted> {
+        let load = self.new_load();
+        self.drop_answers(key);
+        let subscription = self.find(key)?;
+        let left = std::mem::replace(&mut subscription.query, query);
+        subscription.load = load;
+        subscription.phase = Phase::Loading;
+        subscription.was_live = false;
+        subscription.position = Position::Tail(place, seq);
+        let (asked, ends_at_live) = (subscription.asked.clone(), subscription.ends_at_live);
+        let load = LoadKey { key, load };
+        let message = response::reset(asked.id.as_ref(), reason);
+        self.answer(Answer { message, of: Some(load), seq: 0, is_last: false });
+        Some(Restarted { load, asked, left, ends_at_live })
+    }
+
+    /// Puts what was read and may leave into frames; those that end with it are `left`.
+    fn answers(&mut self, head: Seq, frames: &mut Frames, left: &mut Vec<Arc<Query>>) {
+        let held = self.subscriptions.iter().filter(|subscription| subscription.held.before().is_some());
+        let held: SmallVec<[_; 4]> = held.map(|subscription| subscription.key).collect();
+        for answer in std::mem::take(&mut self.answers) {
+            if answer.seq > head || answer.of.is_some_and(|load| held.contains(&load.key)) {
+                self.answers.push_back(answer);
+                continue;
+            }
+            self.answer_bytes -= answer.message.len();
+            frames.push(answer.message, true);
+            if answer.is_last
+                && let Some(LoadKey { key, .. }) = answer.of
+                && let Some(at) = self.subscriptions.iter().position(|subscription| subscription.key == key)
+            {
+                left.push(self.subscriptions.swap_remove(at).query);
+            }
+        }
+    }
+
     /// Gives up the places that are `too_far` behind. Whether there was one.
     fn lapse(&mut self, too_far: impl Fn(&Subscription, &Place) -> bool) -> bool {
         let mut lapsed = false;
@@ -455,6 +605,10 @@ impl State {
 
     fn find(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
         self.subscriptions.iter_mut().find(|subscription| subscription.key == key)
+    }
+
+    fn loading(&mut self, load: LoadKey) -> Option<&mut Subscription> {
+        self.find(load.key).filter(|subscription| subscription.load == load.load)
     }
 
     /// Up to where every subscription that is live, or was until it fell behind, has had the changes.
@@ -498,6 +652,9 @@ impl State {
     fn go_live(&mut self, head: Seq, epoch: Uuid, frames: &mut Frames, left: &mut Vec<Arc<Query>>) {
         self.subscriptions.retain_mut(|subscription| {
             let Phase::Joining { at_least } = subscription.phase else { return true };
+            if subscription.held.before().is_some() {
+                return true;
+            }
             let Position::Tail(place, after) = &mut subscription.position else { return true };
             if head < at_least {
                 return true;
@@ -537,59 +694,5 @@ impl State {
             *after = head;
             true
         });
-    }
-}
-
-/// How far a client has had a query: opaque to clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cursor {
-    pub(crate) epoch: Uuid,
-    pub(crate) seq: Seq,
-    pub(crate) hash: u64,
-}
-
-impl Cursor {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('.');
-        let cursor = Self {
-            epoch: Uuid::parse_str(parts.next()?).ok()?,
-            seq: parts.next()?.parse().ok()?,
-            hash: u64::from_str_radix(parts.next()?, 16).ok()?,
-        };
-        parts.next().is_none().then_some(cursor)
-    }
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{:016x}", self.epoch.simple(), self.seq, self.hash)
-    }
-}
-
-/// Messages on their way into frames.
-#[derive(Debug, Default)]
-struct Frames {
-    full: Vec<Bytes>,
-    messages: Vec<Bytes>,
-    bytes: usize,
-}
-
-impl Frames {
-    /// Adds a message; where it `may_begin` a frame, it does when the present one is full.
-    fn push(&mut self, message: Bytes, may_begin: bool) {
-        if may_begin && self.bytes + message.len() > FRAME_BYTES && !self.messages.is_empty() {
-            self.full.push(response::frame(&self.messages));
-            self.messages.clear();
-            self.bytes = 0;
-        }
-        self.bytes += message.len() + 1;
-        self.messages.push(message);
-    }
-
-    fn end(mut self) -> Vec<Bytes> {
-        if !self.messages.is_empty() {
-            self.full.push(response::frame(&self.messages));
-        }
-        self.full
     }
 }

@@ -163,6 +163,11 @@ impl Client {
         }
     }
 
+    /// What came and was not looked at.
+    pub fn left(&self) -> &VecDeque<Value> {
+        &self.messages
+    }
+
     /// Subscribes to all rows of a model; the rows at `live`, and the cursor.
     ///
     /// # Panics

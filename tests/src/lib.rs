@@ -5,7 +5,9 @@ pub mod cells;
 pub mod client;
 pub mod gate;
 pub mod http;
+pub mod mirror;
 pub mod models;
+pub mod plain;
 pub mod process;
 
 use std::net::SocketAddr;
@@ -48,6 +50,11 @@ impl TestServer {
         Self { address, running, serving }
     }
 
+    /// What handlers say of what may be seen has changed.
+    pub fn scopes_changed(&self) {
+        self.running.scopes_changed();
+    }
+
     /// The rows, for code outside of handlers.
     pub fn handle(&self) -> Handle {
         self.running.handle()
@@ -56,6 +63,11 @@ impl TestServer {
     /// A new connection.
     pub async fn client(&self) -> Client {
         Client::connect(self.address).await
+    }
+
+    /// The server itself.
+    pub fn running(&self) -> &Running {
+        &self.running
     }
 
     /// Begins to stop, without waiting.

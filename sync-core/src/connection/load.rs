@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::Connection;
@@ -9,7 +10,7 @@ use crate::{
     Error, ErrorCode, Result,
     engine::Selection,
     model::{Key, Place},
-    outbox::{Asked, LogWork, SubscriptionKey},
+    outbox::{Asked, LoadKey, LogWork, Restarted},
     protocol::{Query, RequestId, Subject, response},
     registry::Model,
     store::Seq,
@@ -23,9 +24,12 @@ pub(super) enum Load {
     ReadAll { model: Box<str>, filter: Option<Arc<str>>, subject: Subject },
 }
 
+/// What is to be read, in turn.
+pub(super) type Queue<'a> = Mutex<VecDeque<Pages<'a>>>;
+
 /// Pages that are to be read.
-struct Pages<'a> {
-    key: SubscriptionKey,
+pub(super) struct Pages<'a> {
+    load: LoadKey,
     subject: Subject,
     model: &'a Model,
     selection: Selection,
@@ -35,25 +39,39 @@ struct Pages<'a> {
     newest: Seq,
 }
 
+impl<'a> Pages<'a> {
+    /// Those of a subscription that began anew, with the changes after `head`.
+    pub(super) fn anew(restarted: Restarted, model: &'a Model, selection: Selection, head: Seq) -> Self {
+        let Restarted { load, asked, ends_at_live, .. } = restarted;
+        let subject = subject(&asked, model.name());
+        Self { load, subject, model, selection, ends_at_live, after: None, newest: head }
+    }
+}
+
+/// Whom an error is about that comes later than the answer to the request.
+pub(super) fn subject(asked: &Asked, model: &str) -> Subject {
+    Subject { method: Some("subscribe"), id: asked.id.clone(), model: Some(model.into()), cid: None }
+}
+
 impl Connection {
     /// Answers reads and subscribes, a page at a time, as long as the connection lasts.
-    pub(super) async fn load(&self, mut loads: mpsc::Receiver<Load>) {
-        let mut pages: VecDeque<Pages<'_>> = VecDeque::new();
+    pub(super) async fn load<'a>(&'a self, mut loads: mpsc::Receiver<Load>, pages: &Queue<'a>) {
+        let next = || pages.lock().pop_front();
         loop {
             self.outbox.room_to_load().await;
             // New requests first, so that one long snapshot does not hold up a short read.
             if let Ok(load) = loads.try_recv() {
-                self.begin(load, &mut pages).await;
-            } else if let Some(next) = pages.pop_front() {
+                self.begin(load, pages).await;
+            } else if let Some(next) = next() {
                 if let Some(next) = self.load_page(next).await {
-                    pages.push_back(next);
+                    pages.lock().push_back(next);
                 }
             } else if let Some(work) = self.outbox.log_work() {
-                self.catch_up(work, &mut pages).await;
+                self.catch_up(work, pages).await;
             } else {
                 tokio::select! {
                     load = loads.recv() => match load {
-                        Some(load) => self.begin(load, &mut pages).await,
+                        Some(load) => self.begin(load, pages).await,
                         None => return std::future::pending().await,
                     },
                     () = self.outbox.work_woken() => {}
@@ -62,7 +80,7 @@ impl Connection {
         }
     }
 
-    async fn begin<'a>(&'a self, load: Load, pages: &mut VecDeque<Pages<'a>>) {
+    async fn begin<'a>(&'a self, load: Load, pages: &Queue<'a>) {
         let outcome = match load {
             Load::Unsubscribe(id) => {
                 match self.outbox.key_of(&id) {
@@ -88,7 +106,7 @@ impl Connection {
             }
         };
         match outcome {
-            Ok(next) => pages.extend(next),
+            Ok(next) => pages.lock().extend(next),
             Err((subject, error)) => self.refuse(&subject, &error),
         }
     }
@@ -100,22 +118,24 @@ impl Connection {
                 "there is an open subscription with this id",
             ));
         }
-        let (model, selection) = self.select(&query.model, query.filter.as_deref()).await?;
+        let begun = self.outbox.begin();
+        let (model, mut selection) = self.select(&query.model, query.filter.as_deref()).await?;
+        self.engine.depend(&self.outbox, begun.key(), &mut selection.dependencies);
         let asked = Asked { id: Some(query.id.clone()), filter: query.filter.clone() };
         let engine = &self.engine;
         let (joined, place, head) = engine.hub().join(model, &selection.filter, &self.outbox);
         if let Some(cursor) = &query.since {
             match engine.resumable(cursor, query.since_seq, &joined) {
                 Ok(seq) => {
-                    self.outbox.resume(asked, joined, seq);
+                    self.outbox.resume(begun, asked, joined, seq);
                     return Ok(None);
                 }
                 Err(reason) => self.outbox.answer(response::reset(Some(&query.id), reason)),
             }
         }
-        let key = self.outbox.subscribe(asked, joined, (place, head));
+        let load = self.outbox.subscribe(begun, asked, joined, (place, head));
         let subject = subject.clone();
-        Ok(Some(Pages { key, subject, model, selection, ends_at_live: false, after: None, newest: head }))
+        Ok(Some(Pages { load, subject, model, selection, ends_at_live: false, after: None, newest: head }))
     }
 
     async fn read_all<'a>(
@@ -124,37 +144,16 @@ impl Connection {
         filter: Option<Arc<str>>,
         subject: &Subject,
     ) -> Result<Option<Pages<'a>>> {
-        let (model, selection) = self.select(model, filter.as_deref()).await?;
+        let begun = self.outbox.begin();
+        let (model, mut selection) = self.select(model, filter.as_deref()).await?;
+        self.engine.depend(&self.outbox, begun.key(), &mut selection.dependencies);
         let hub = self.engine.hub();
         let (joined, place, head) = hub.join(model, &selection.filter, &self.outbox);
-        let page = match self.engine.page(model, &selection, None).await {
-            Ok(page) => page,
-            Err(error) => {
-                hub.leave(&joined, &self.outbox);
-                return Err(error);
-            }
-        };
-        let more = page.next.is_some();
-        let message = response::page(model.name(), subject.id.as_ref(), &page.rows, page.seq, more);
-        self.outbox.answer(message);
-        if !more {
-            // All of it at one seq.
-            hub.leave(&joined, &self.outbox);
-            return Ok(None);
-        }
         // What changes between the pages follows before the end.
         let asked = Asked { id: subject.id.clone(), filter };
-        let key = self.outbox.read_once(asked, joined, (place, head));
+        let load = self.outbox.read_once(begun, asked, joined, (place, head));
         let subject = subject.clone();
-        Ok(Some(Pages {
-            key,
-            subject,
-            model,
-            selection,
-            ends_at_live: true,
-            after: page.next,
-            newest: head.max(page.seq),
-        }))
+        Ok(Some(Pages { load, subject, model, selection, ends_at_live: true, after: None, newest: head }))
     }
 
     async fn select(&self, model: &str, filter: Option<&str>) -> Result<(&Model, Selection)> {
@@ -170,67 +169,71 @@ impl Connection {
 
     /// Reads one page; what is left to read, if anything.
     async fn load_page<'a>(&self, mut pages: Pages<'a>) -> Option<Pages<'a>> {
-        if !self.outbox.has(pages.key) {
+        if !self.outbox.is_loading(pages.load) {
             return None;
         }
+        let is_first = pages.after.is_none();
         let page = match self.engine.page(pages.model, &pages.selection, pages.after.take()).await {
             Ok(page) => page,
             Err(error) => {
-                self.unsubscribe(pages.key);
-                self.refuse(&pages.subject, &error);
+                if self.outbox.is_loading(pages.load) {
+                    self.unsubscribe(pages.load.key);
+                    self.refuse(&pages.subject, &error);
+                }
                 return None;
             }
         };
         pages.newest = pages.newest.max(page.seq);
-        // A read of all rows ends with a page of its own.
-        let more = page.next.is_some() || pages.ends_at_live;
-        let id = pages.subject.id.as_ref();
-        self.outbox.answer(response::page(pages.model.name(), id, &page.rows, page.seq, more));
-        if page.next.is_none() {
-            self.outbox.loaded(pages.key, pages.newest);
-            self.engine.hub().wake_at(pages.newest, &self.outbox);
-            return None;
+        let (load, hub) = (pages.load, self.engine.hub());
+        let message = |more| {
+            let id = pages.subject.id.as_ref();
+            response::page(pages.model.name(), id, &page.rows, page.seq, more)
+        };
+        if page.next.is_some() {
+            self.outbox.answer_to(load, message(true), page.seq);
+            hub.wake_at(page.seq, &self.outbox);
+            pages.after = page.next;
+            return Some(pages);
         }
-        pages.after = page.next;
-        Some(pages)
+        if pages.ends_at_live && is_first {
+            // All of it at one seq.
+            self.outbox.last_answer_to(load, message(false), page.seq);
+        } else {
+            // A read of all rows ends with a page of its own.
+            self.outbox.answer_to(load, message(pages.ends_at_live), page.seq);
+            self.outbox.loaded(load, pages.newest);
+        }
+        hub.wake_at(pages.newest, &self.outbox);
+        None
     }
 
-    async fn catch_up<'a>(&'a self, work: LogWork, pages: &mut VecDeque<Pages<'a>>) {
-        let (key, asked, model) = (work.key, work.asked.clone(), work.query.model());
-        let subject =
-            Subject { method: Some("subscribe"), id: asked.id, model: Some(model.into()), cid: None };
-        match self.engine.catch_up_one(&self.outbox, work).await {
-            Ok(None) => return,
-            Ok(Some(_)) => {}
-            Err(error) => {
-                self.unsubscribe(key);
-                self.refuse(&subject, &error);
+    async fn catch_up<'a>(&'a self, work: LogWork, pages: &Queue<'a>) {
+        let (load, asked, model) = (work.load, work.asked.clone(), work.query.model());
+        let fail = |error: Error| {
+            if !self.outbox.is_loading(load) {
                 return;
             }
-        }
+            self.unsubscribe(load.key);
+            self.refuse(&subject(&asked, model), &error);
+        };
+        let work = match self.engine.catch_up_one(&self.outbox, work).await {
+            Ok(None) => return,
+            Ok(Some(work)) => work,
+            Err(error) => return fail(error),
+        };
         // The log does not reach back so far: all rows anew, and under the scope of now.
         match self.engine.select(model, asked.filter.as_deref(), &self.caller(), SystemTime::now()).await {
-            Ok((model, selection)) => {
+            Ok((model, mut selection)) => {
+                self.engine.depend(&self.outbox, load.key, &mut selection.dependencies);
                 let hub = self.engine.hub();
                 let (query, place, head) = hub.join(model, &selection.filter, &self.outbox);
-                let Some((old, ends_at_live)) = self.outbox.restart(key, query.clone(), (place, head)) else {
+                let Some(restarted) = self.outbox.restart(&work, query.clone(), (place, head)) else {
                     return hub.leave(&query, &self.outbox);
                 };
-                hub.leave(&old, &self.outbox);
-                pages.push_back(Pages {
-                    key,
-                    subject,
-                    model,
-                    selection,
-                    ends_at_live,
-                    after: None,
-                    newest: head,
-                });
+                hub.leave(&restarted.left, &self.outbox);
+                pages.lock().push_back(Pages::anew(restarted, model, selection, head));
             }
-            Err(error) => {
-                self.unsubscribe(key);
-                self.refuse(&subject, &error);
-            }
+            Err(error) => fail(error),
         }
     }
 }

@@ -1,10 +1,12 @@
-//! The tokio side of a session: one task a connection, in which four futures take turns.
+//! The tokio side of a session: one task a connection, in which five futures take turns.
 //!
 //! * `read` takes frames from the socket and hands on what the [`Session`] makes of them.
 //! * `decide` decides mutations, one after the other.
 //! * `load` answers reads and subscribes, a page at a time, when the outbox has room.
+//! * `judge` asks `read` again what subscriptions may see that were stopped for that.
 //! * `write` sends what the [`Outbox`] has.
 
+mod judge;
 mod load;
 
 use std::{
@@ -22,7 +24,7 @@ use tokio_tungstenite::tungstenite::{
     protocol::{CloseFrame, Message, frame::coding::CloseCode},
 };
 
-use self::load::Load;
+use self::load::{Load, Queue};
 use crate::{
     Error, Result,
     context::Caller,
@@ -74,11 +76,13 @@ where
     let (to_decide, mutations) = mpsc::channel(connection.engine.limits().in_flight.max(1));
     let (to_load, loads) = mpsc::channel(READS_WAITING);
 
+    let pages = Queue::default();
     let mut decide = std::pin::pin!(connection.decide(mutations));
     let mut write = std::pin::pin!(connection.write(&mut sink));
     let end = {
         let mut read = std::pin::pin!(connection.read(&mut stream, to_decide, to_load));
-        let mut load = std::pin::pin!(connection.load(loads));
+        let mut load = std::pin::pin!(connection.load(loads, &pages));
+        let mut judge = std::pin::pin!(connection.judge(&pages));
         let mut decided = false;
         loop {
             tokio::select! {
@@ -86,6 +90,7 @@ where
                 reason = &mut write => break Ok(reason),
                 () = &mut decide, if !decided => decided = true,
                 () = &mut load => {}
+                reason = &mut judge => break Err(reason),
                 _ = stopping.wait_for(|stopping| *stopping) => break Err(DisconnectReason::Shutdown),
             }
         }
@@ -113,11 +118,14 @@ where
             time::timeout(patience, last_words).await.unwrap_or(reason)
         }
     };
-    for query in connection.outbox.clear() {
-        connection.engine.hub().leave(&query, &connection.outbox);
-    }
     tracing::debug!(?reason, "connection ended");
     reason
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.engine.hub().disconnect(&self.outbox);
+    }
 }
 
 impl Connection {
@@ -177,7 +185,7 @@ impl Connection {
     ) -> Result<(), DisconnectReason> {
         let load = match action {
             Action::Hello(hello, subject) => {
-                let caller = Caller { client: Some(hello.client) };
+                let caller = Caller { client: Some(hello.client), session: None };
                 match self.engine.hello(hello, &caller, &self.outbox, now).await {
                     Ok((claim, welcome)) => {
                         self.outbox.answer(welcome);
@@ -300,7 +308,7 @@ impl Connection {
 
     /// For whom the connection speaks now.
     fn caller(&self) -> Caller {
-        Caller { client: self.claim.get().map(Claim::id) }
+        Caller { client: self.claim.get().map(Claim::id), session: None }
     }
 
     fn unsubscribe(&self, key: SubscriptionKey) {

@@ -4,6 +4,7 @@
 //! nodes are the transactions that concern it. A subscriber holds its *place*, the node that it has had last, and no queue of its own:
 //! what everybody has had is freed by itself, and how much waits for someone is a subtraction.
 
+mod dependents;
 mod queries;
 mod query;
 mod tail;
@@ -23,16 +24,18 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use self::{
+    dependents::Dependents,
     queries::Queries,
     query::{Encoded, View},
 };
 pub(crate) use self::{
+    dependents::Depends,
     query::Query,
     tail::{Place, TailEntry},
 };
 use crate::{
     model::{Key, filter::Expr},
-    outbox::Outbox,
+    outbox::{Outbox, Which},
     registry::Model,
     store::Seq,
 };
@@ -64,13 +67,45 @@ pub(crate) struct Hub {
     head: AtomicU64,
     /// By model.
     queries: Mutex<HashMap<&'static str, Queries>>,
+    dependents: Arc<Dependents>,
+    /// By the address of the outbox.
+    connections: Mutex<HashMap<usize, Weak<Outbox>>>,
     /// Who waits for the head to reach a seq.
     waiting: Mutex<Vec<(Seq, Weak<Outbox>)>>,
 }
 
 impl Hub {
     pub(crate) fn new(head: Seq) -> Self {
-        Self { head: AtomicU64::new(head), queries: Mutex::default(), waiting: Mutex::default() }
+        Self {
+            head: AtomicU64::new(head),
+            queries: Mutex::default(),
+            dependents: Arc::default(),
+            connections: Mutex::default(),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// A connection begins; it ends with [`disconnect`](Self::disconnect).
+    pub(crate) fn connect(&self, outbox: &Arc<Outbox>) {
+        self.connections.lock().insert(Arc::as_ptr(outbox).addr(), Arc::downgrade(outbox));
+    }
+
+    /// A connection has ended.
+    pub(crate) fn disconnect(&self, outbox: &Arc<Outbox>) {
+        for query in outbox.clear() {
+            self.leave(&query, outbox);
+        }
+        self.connections.lock().remove(&Arc::as_ptr(outbox).addr());
+    }
+
+    /// Stops every subscription of every connection after what is published by now, until `read` has said again what it may see.
+    pub(crate) fn rescope_all(&self) {
+        // No transaction is half in place.
+        let _publishing = self.queries.lock();
+        let connections: Vec<_> = self.connections.lock().values().filter_map(Weak::upgrade).collect();
+        for outbox in connections {
+            outbox.rescope(Which::All, self.head() + 1);
+        }
     }
 
     /// The last seq of which every entry is in place.
@@ -86,13 +121,32 @@ impl Hub {
         filter: &Expr,
         outbox: &Arc<Outbox>,
     ) -> (Arc<Query>, Place, Seq) {
+        self.join_rows(model.name(), model.hash, filter, outbox)
+    }
+
+    pub(crate) fn join_rows(
+        &self,
+        model: &'static str,
+        schema: u64,
+        filter: &Expr,
+        outbox: &Arc<Outbox>,
+    ) -> (Arc<Query>, Place, Seq) {
         let mut queries = self.queries.lock();
-        let of_model = queries.entry(model.name()).or_default();
-        let query = of_model
-            .intern(filter.clone(), |filter, route| Query::new(model.name(), model.hash, filter, route));
+        let of_model = queries.entry(model).or_default();
+        let query = of_model.intern(filter.clone(), |filter, route| Query::new(model, schema, filter, route));
         let place = query.add(outbox);
         // Under the lock that `publish` takes: no transaction is half in place.
         (query, place, self.head())
+    }
+
+    /// From now on, and as long as what is returned lives, a transaction that changes a row of one of these filters stops the subscriptions that
+    /// have it ([`Outbox::depend`]), before anything of it is delivered. Transactions that are submitted before this returns may be missed.
+    pub(crate) fn depend(
+        &self,
+        outbox: &Arc<Outbox>,
+        filters: impl IntoIterator<Item = (&'static str, Expr)>,
+    ) -> Depends {
+        self.dependents.depend(outbox, filters)
     }
 
     /// The end of a query's tail: a place for who has had everything up to the returned seq.
@@ -145,6 +199,10 @@ impl Hub {
             }
             dirty.sort_unstable_by_key(|query| Arc::as_ptr(query).addr());
             dirty.dedup_by(|a, b| Arc::ptr_eq(a, b));
+            // Before the head is there: nothing of these transactions leaves under what was true before them.
+            for (filter, seq) in self.dependents.touched(transactions) {
+                filter.rescope(seq);
+            }
             self.head.store(last.seq, Ordering::Release);
         }
         for query in dirty {

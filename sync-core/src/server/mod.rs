@@ -231,6 +231,14 @@ impl Running {
         }
     }
 
+    /// What `read` handlers say may have changed, for a reason that is not a row of a model: they are asked again for every subscription.
+    ///
+    /// Nothing that is committed from now on is sent to a subscription before its handler has answered. If it still says the same the subscription
+    /// goes on; else the client gets the rows that it may see now instead. A connection of which a handler does not answer within a second is closed.
+    pub fn scopes_changed(&self) {
+        self.shared.engine.hub().rescope_all();
+    }
+
     /// Completes when [`stop`](Self::stop) is called.
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut stopping = self.shared.stopping.subscribe();
