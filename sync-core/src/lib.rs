@@ -31,10 +31,11 @@
 //!
 //! # Features
 //!
-//! Both are on by default. A crate that only defines models needs neither.
+//! The first two are on by default. A crate that only defines models needs none.
 //!
 //! * `server`: [`Server`] with its WebSocket endpoint, axum router and command line.
 //! * `sqlite`: the SQLite store, with SQLite itself compiled in.
+//! * `jwt`: `Jwt`, which authenticates by JSON Web Tokens.
 
 // Nothing that comes from the network may panic.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic, clippy::unreachable))]
@@ -60,6 +61,8 @@ pub mod store;
 mod types;
 
 #[cfg(feature = "server")]
+mod authentication;
+#[cfg(feature = "server")]
 mod config;
 #[cfg(feature = "server")]
 mod connection;
@@ -78,6 +81,7 @@ mod session;
 
 #[cfg(feature = "server")]
 pub use self::{
+    authentication::{Login, Ticket},
     config::Limits,
     server::{BuildError, Handle, Running, Server, ServerBuilder},
 };
@@ -94,6 +98,9 @@ pub use self::{
     types::SyncType,
 };
 pub use sync_derive::{SyncType, SyncedModel, sync_handlers};
+
+#[cfg(feature = "jwt")]
+pub use self::authentication::Jwt;
 
 #[cfg(feature = "server")]
 pub mod docs {

@@ -204,9 +204,18 @@ pub(crate) struct Confirm<'a> {
 /// What a request came to.
 #[derive(Debug)]
 pub(crate) enum Done<'a> {
-    Row { model: &'a str, key: &'a Key, cid: Option<&'a str>, row: DoneRow<'a> },
+    Row {
+        model: &'a str,
+        key: &'a Key,
+        cid: Option<&'a str>,
+        row: DoneRow<'a>,
+    },
     /// `result` is JSON.
-    Action { model: &'a str, action: &'a str, result: &'a str },
+    Action {
+        model: &'a str,
+        action: &'a str,
+        result: &'a str,
+    },
 }
 
 /// What a client is told of the row.
@@ -214,10 +223,14 @@ pub(crate) enum Done<'a> {
 pub(crate) enum DoneRow<'a> {
     Whole(WireRow),
     /// It is left out for its size.
-    Partial { id_name: &'a str },
+    Partial {
+        id_name: &'a str,
+    },
     /// The client may not see it.
     Unseen,
-    Deleted { id_name: &'a str },
+    Deleted {
+        id_name: &'a str,
+    },
 }
 
 impl Done<'_> {
@@ -309,6 +322,25 @@ pub(crate) fn error(subject: &Subject, error: &Error, detail: &ErrorDetail) -> B
         .optional("ref", reference.as_ref())
         .field("retry", &retry)
         .end()
+}
+
+/// A refusal that was encoded before, with this row as its `current`, or none.
+pub(crate) fn with_current(error: &crate::object::Object<'_>, current: Option<&WireRow>) -> Bytes {
+    let mut object = Object { json: b"{".to_vec() };
+    for (name, value) in error.fields.iter().filter(|(name, _)| !matches!(&**name, "current" | "current_seq"))
+    {
+        if object.json.len() > 1 {
+            object.json.push(b',');
+        }
+        // A name always encodes.
+        let _ = serde_json::to_writer(&mut object.json, name);
+        object.json.push(b':');
+        object.json.extend_from_slice(value.get().as_bytes());
+    }
+    match current {
+        Some(current) => object.raw("current", &current.row).field("current_seq", &current.seq).end(),
+        None => object.end(),
+    }
 }
 
 /// Several encoded messages as one frame: alone as it is, else an array.

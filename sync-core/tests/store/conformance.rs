@@ -231,7 +231,9 @@ async fn clients_belong_to_their_first_subject(store: Subject) {
     assert_eq!(subject(1).await.as_deref(), Some("ada's \"ü\""));
     assert_eq!(subject(2).await, None);
     // Nobody else takes it over, and it is not lost.
-    for write in [seen(1, 6), mutation(1, 1, confirmed("Todo", int(1))), of("bob", seen(1, 7)), of("", seen(1, 8))] {
+    for write in
+        [seen(1, 6), mutation(1, 1, confirmed("Todo", int(1))), of("bob", seen(1, 7)), of("", seen(1, 8))]
+    {
         store.one(changes([]).by(write)).await;
         assert_eq!(subject(1).await.as_deref(), Some("ada's \"ü\""));
     }
