@@ -52,6 +52,7 @@ pub mod integer_string;
 mod json;
 mod model;
 mod object;
+mod position;
 mod probes;
 mod query;
 mod registry;
@@ -79,12 +80,6 @@ mod server;
 #[cfg(feature = "server")]
 mod session;
 
-#[cfg(feature = "server")]
-pub use self::{
-    authentication::{Login, Ticket},
-    config::Limits,
-    server::{BuildError, Handle, Running, Server, ServerBuilder},
-};
 pub use self::{
     authority::Session,
     context::Context,
@@ -93,9 +88,16 @@ pub use self::{
         Field, Filter, Filterable, Indexed, Key, KeyKind, ModelId, NotIndexed, Nullable, Operand, Order,
         SyncedModel, Textual, Value,
     },
+    position::{InvalidPosition, Position},
     query::Query,
     row_query::RowQuery,
     types::SyncType,
+};
+#[cfg(feature = "server")]
+pub use self::{
+    authentication::{Login, Ticket},
+    config::Limits,
+    server::{BuildError, Handle, Running, Server, ServerBuilder},
 };
 pub use sync_derive::{SyncType, SyncedModel, sync_handlers};
 

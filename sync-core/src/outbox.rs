@@ -23,9 +23,12 @@ pub(crate) use self::{
     cursor::Cursor,
     rescope::{Begun, RescopeWork, Which},
 };
-use self::{frames::Frames, rescope::Held};
+use self::{
+    frames::Frames,
+    rescope::{Beginning, Held},
+};
 use crate::{
-    hub::{Hub, Place, Query},
+    hub::{Depends, Hub, Place, Query},
     protocol::{RequestId, response},
     store::Seq,
 };
@@ -132,7 +135,7 @@ struct State {
     next_key: u64,
     next_load: u64,
     /// Whose rows are being found out.
-    begun: Vec<(SubscriptionKey, Held)>,
+    begun: Vec<Beginning>,
     /// The number of the last hold.
     holds: u64,
     /// Every live subscription has had everything up to here.
@@ -182,6 +185,8 @@ struct Subscription {
     asked: Asked,
     query: Arc<Query>,
     held: Held,
+    /// What that depends on which it may see.
+    depends: Option<Depends>,
     phase: Phase,
     position: Position,
     /// A `read` of all rows: ends where a subscription becomes live.
@@ -383,12 +388,12 @@ impl Outbox {
     ) -> LoadKey {
         let key = begun.key();
         let mut state = self.state.lock();
-        let held = state.end_of_beginning(key);
+        let (held, depends) = state.end_of_beginning(key);
         let load = state.new_load();
         let was_live = false;
         let is_held = held.before().is_some();
         let subscription =
-            Subscription { key, load, asked, query, held, phase, position, ends_at_live, was_live };
+            Subscription { key, load, asked, query, held, depends, phase, position, ends_at_live, was_live };
         state.subscriptions.push(subscription);
         drop(state);
         drop(begun);

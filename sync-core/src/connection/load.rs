@@ -117,7 +117,8 @@ impl Connection {
             ));
         }
         let begun = self.outbox.begin();
-        let (model, selection) = self.select(&query.model, query.filter.as_deref()).await?;
+        let (model, mut selection) = self.select(&query.model, query.filter.as_deref()).await?;
+        self.engine.depend(&self.outbox, begun.key(), &mut selection.dependencies);
         let asked = Asked { id: Some(query.id.clone()), filter: query.filter.clone() };
         let engine = &self.engine;
         let (joined, place, head) = engine.hub().join(model, &selection.filter, &self.outbox);
@@ -142,7 +143,8 @@ impl Connection {
         subject: &Subject,
     ) -> Result<Option<Pages<'a>>> {
         let begun = self.outbox.begin();
-        let (model, selection) = self.select(model, filter.as_deref()).await?;
+        let (model, mut selection) = self.select(model, filter.as_deref()).await?;
+        self.engine.depend(&self.outbox, begun.key(), &mut selection.dependencies);
         let hub = self.engine.hub();
         let (joined, place, head) = hub.join(model, &selection.filter, &self.outbox);
         // What changes between the pages follows before the end.
@@ -231,7 +233,8 @@ impl Connection {
         };
         // The log does not reach back so far: all rows anew, and under the scope of now.
         match self.may_see(model, asked.filter.as_deref()).await {
-            Ok((model, selection)) => {
+            Ok((model, mut selection)) => {
+                self.engine.depend(&self.outbox, load.key, &mut selection.dependencies);
                 let hub = self.engine.hub();
                 let (query, place, head) = hub.join(model, &selection.filter, &self.outbox);
                 let Some(restarted) = self.outbox.restart(&work, query.clone(), (place, head)) else {

@@ -44,9 +44,7 @@ use crate::{
     store::{ClientRecord, ClientWrite, Decision, Opened, Store, StoreError, Table, Transaction},
 };
 
-pub(crate) use self::{
-    clients::Claim, decide::Asker, panics::catch_panic, reads::Selection, scope::Dependencies,
-};
+pub(crate) use self::{clients::Claim, decide::Asker, panics::catch_panic, reads::Selection};
 
 /// How many bytes of outcomes a `welcome` has with their rows: the rest fits a frame.
 const WELCOME_BYTES: usize = FRAME_BYTES / 4;
@@ -153,7 +151,7 @@ impl Engine {
     ) -> Result<(Claim, Bytes)> {
         // Before anything is known of the client: an older page of it may be the one that fits.
         if let Some(schema) = &hello.schema {
-            schema.check(|model| self.registry.get(model).map(|model| &model.fingerprint))?;
+            schema.check(|model| self.registry.known(model).map(|model| &model.fingerprint))?;
         }
         let subject = caller.session.as_ref().and_then(|session| session.subject());
         // Whom it does not belong to takes nothing over, and waits for nobody's mutations.
@@ -219,7 +217,11 @@ impl Engine {
             epoch: self.epoch,
             last: record.last,
             outcomes,
-            schema: self.registry.iter().map(|model| (model.name(), model.fingerprint.to_string())).collect(),
+            schema: self
+                .registry
+                .all_known()
+                .map(|model| (model.name(), model.fingerprint.to_string()))
+                .collect(),
             limits: BTreeMap::from([
                 ("message_bytes", self.limits.message_bytes),
                 ("unacknowledged", usize::try_from(self.limits.unacknowledged).unwrap_or(usize::MAX)),
@@ -266,8 +268,8 @@ impl Engine {
     }
 
     fn model(&self, name: &str) -> Result<&Model> {
-        self.registry.get(name).ok_or_else(|| {
-            let known: Vec<_> = self.registry.iter().map(Model::name).collect();
+        self.registry.known(name).ok_or_else(|| {
+            let known: Vec<_> = self.registry.all_known().map(Model::name).collect();
             let shown: String = name.chars().take(40).collect();
             Error::new(
                 ErrorCode::UnknownModel,

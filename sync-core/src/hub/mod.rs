@@ -4,6 +4,7 @@
 //! nodes are the transactions that concern it. A subscriber holds its *place*, the node that it has had last, and no queue of its own:
 //! what everybody has had is freed by itself, and how much waits for someone is a subtraction.
 
+mod dependents;
 mod queries;
 mod query;
 mod tail;
@@ -23,10 +24,12 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use self::{
+    dependents::Dependents,
     queries::Queries,
     query::{Encoded, View},
 };
 pub(crate) use self::{
+    dependents::Depends,
     query::Query,
     tail::{Place, TailEntry},
 };
@@ -64,6 +67,7 @@ pub(crate) struct Hub {
     head: AtomicU64,
     /// By model.
     queries: Mutex<HashMap<&'static str, Queries>>,
+    dependents: Arc<Dependents>,
     /// By the address of the outbox.
     connections: Mutex<HashMap<usize, Weak<Outbox>>>,
     /// Who waits for the head to reach a seq.
@@ -75,6 +79,7 @@ impl Hub {
         Self {
             head: AtomicU64::new(head),
             queries: Mutex::default(),
+            dependents: Arc::default(),
             connections: Mutex::default(),
             waiting: Mutex::default(),
         }
@@ -134,6 +139,16 @@ impl Hub {
         (query, place, self.head())
     }
 
+    /// From now on, and as long as what is returned lives, a transaction that changes a row of one of these filters stops the subscriptions that
+    /// have it ([`Outbox::depend`]), before anything of it is delivered. Transactions that are submitted before this returns may be missed.
+    pub(crate) fn depend(
+        &self,
+        outbox: &Arc<Outbox>,
+        filters: impl IntoIterator<Item = (&'static str, Expr)>,
+    ) -> Depends {
+        self.dependents.depend(outbox, filters)
+    }
+
     /// The end of a query's tail: a place for who has had everything up to the returned seq.
     pub(crate) fn end_of(&self, query: &Query) -> (Place, Seq) {
         let _publishing = self.queries.lock();
@@ -184,6 +199,10 @@ impl Hub {
             }
             dirty.sort_unstable_by_key(|query| Arc::as_ptr(query).addr());
             dirty.dedup_by(|a, b| Arc::ptr_eq(a, b));
+            // Before the head is there: nothing of these transactions leaves under what was true before them.
+            for (filter, seq) in self.dependents.touched(transactions) {
+                filter.rescope(seq);
+            }
             self.head.store(last.seq, Ordering::Release);
         }
         for query in dirty {

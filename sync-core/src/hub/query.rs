@@ -17,7 +17,7 @@ use crate::{
         filter::{Expr, Names, Route},
         value::Value,
     },
-    outbox::Outbox,
+    outbox::{Outbox, Which},
     protocol::response,
     store::Seq,
 };
@@ -115,6 +115,15 @@ impl Query {
         for subscriber in self.subscribers.lock().values() {
             if let Some(outbox) = subscriber.outbox.upgrade() {
                 outbox.lapse();
+            }
+        }
+    }
+
+    /// What its subscribers depend on changes with the transaction `seq`.
+    pub(super) fn rescope(self: &Arc<Self>, seq: Seq) {
+        for subscriber in self.subscribers.lock().values() {
+            if let Some(outbox) = subscriber.outbox.upgrade() {
+                outbox.rescope(Which::DependsOn(self), seq);
             }
         }
     }
