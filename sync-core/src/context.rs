@@ -119,10 +119,6 @@ impl Context {
         Self { may: May::Look { depth }, ..self.clone() }
     }
 
-    pub(crate) fn caller(&self) -> &Caller {
-        &self.caller
-    }
-
     /// The client that asks, if it said `hello`: an id that a browser made for itself. It tells clients apart and proves
     /// nothing about who they are.
     pub fn client(&self) -> Option<Uuid> {

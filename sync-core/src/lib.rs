@@ -80,6 +80,12 @@ mod server;
 #[cfg(feature = "server")]
 mod session;
 
+#[cfg(feature = "server")]
+pub use self::{
+    authentication::{Login, Ticket},
+    config::Limits,
+    server::{BuildError, Handle, Running, Server, ServerBuilder},
+};
 pub use self::{
     authority::Session,
     context::Context,
@@ -92,12 +98,6 @@ pub use self::{
     query::Query,
     row_query::RowQuery,
     types::SyncType,
-};
-#[cfg(feature = "server")]
-pub use self::{
-    authentication::{Login, Ticket},
-    config::Limits,
-    server::{BuildError, Handle, Running, Server, ServerBuilder},
 };
 pub use sync_derive::{SyncType, SyncedModel, sync_handlers};
 
