@@ -191,3 +191,165 @@ impl fmt::Debug for Jwt {
 fn key(kind: &str, key: jsonwebtoken::errors::Result<DecodingKey>) -> Result<DecodingKey> {
     key.map_err(|error| Error::internal(format!("this is no public {kind} key as PEM: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::ErrorCode;
+
+    const SECRET: &str = "a secret of more than thirty-two bytes";
+    const RSA: (&str, &str) =
+        (include_str!("../../tests/keys/rsa.pem"), include_str!("../../tests/keys/rsa.pub.pem"));
+    const EC: (&str, &str) =
+        (include_str!("../../tests/keys/ec.pem"), include_str!("../../tests/keys/ec.pub.pem"));
+    const ED: (&str, &str) =
+        (include_str!("../../tests/keys/ed.pem"), include_str!("../../tests/keys/ed.pub.pem"));
+
+    #[derive(Debug, Deserialize)]
+    struct Claims {
+        sub: String,
+        #[serde(default)]
+        admin: bool,
+    }
+
+    fn now() -> i64 {
+        i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap()
+    }
+
+    fn claims() -> Value {
+        json!({ "sub": "ada", "admin": true, "exp": now() + 600 })
+    }
+
+    /// The claims, but for these.
+    fn with(changes: &Value) -> Value {
+        let mut claims = claims();
+        for (name, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
+                value => claims[name] = value.clone(),
+            }
+        }
+        claims
+    }
+
+    fn signed(algorithm: Algorithm, key: &EncodingKey, claims: &Value) -> String {
+        encode(&Header::new(algorithm), claims, key).unwrap()
+    }
+
+    fn hs256(claims: &Value) -> String {
+        signed(Algorithm::HS256, &EncodingKey::from_secret(SECRET.as_bytes()), claims)
+    }
+
+    fn refused(jwt: &Jwt, token: &str) -> String {
+        let error = jwt.verify::<Claims>(token).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Unauthenticated);
+        error.message().to_owned()
+    }
+
+    #[test]
+    fn a_good_token_is_a_session() {
+        let tokens = [
+            (Jwt::hs256(SECRET).unwrap(), hs256(&claims())),
+            (
+                Jwt::rs256(RSA.1).unwrap(),
+                signed(Algorithm::RS256, &EncodingKey::from_rsa_pem(RSA.0.as_bytes()).unwrap(), &claims()),
+            ),
+            (
+                Jwt::es256(EC.1).unwrap(),
+                signed(Algorithm::ES256, &EncodingKey::from_ec_pem(EC.0.as_bytes()).unwrap(), &claims()),
+            ),
+            (
+                Jwt::eddsa(ED.1).unwrap(),
+                signed(Algorithm::EdDSA, &EncodingKey::from_ed_pem(ED.0.as_bytes()).unwrap(), &claims()),
+            ),
+        ];
+        for (number, (jwt, token)) in tokens.iter().enumerate() {
+            let session = jwt.verify::<Claims>(token).unwrap();
+            let value = session.value().unwrap();
+            assert_eq!((&*value.sub, value.admin), ("ada", true));
+            let authority = session.into_authority();
+            assert_eq!(authority.subject().map(|subject| &**subject), Some("ada"));
+            let left = authority.expires().unwrap().duration_since(SystemTime::now()).unwrap();
+            assert!((590..=600).contains(&left.as_secs()), "{left:?}");
+            // Nobody else's key, and no other algorithm, whatever the token says of itself.
+            for (other, (jwt, _)) in tokens.iter().enumerate() {
+                assert_eq!(jwt.verify::<Claims>(token).is_ok(), number == other, "{jwt:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_algorithm_is_not_the_tokens_to_choose() {
+        let jwt = Jwt::rs256(RSA.1).unwrap();
+        // The public key as a secret.
+        for secret in [RSA.1, RSA.1.trim()] {
+            let forged = signed(Algorithm::HS256, &EncodingKey::from_secret(secret.as_bytes()), &claims());
+            assert_eq!(refused(&jwt, &forged), "the token is not valid");
+        }
+        let rs512 =
+            signed(Algorithm::RS512, &EncodingKey::from_rsa_pem(RSA.0.as_bytes()).unwrap(), &claims());
+        refused(&jwt, &rs512);
+        let hs384 = signed(Algorithm::HS384, &EncodingKey::from_secret(SECRET.as_bytes()), &claims());
+        refused(&Jwt::hs256(SECRET).unwrap(), &hs384);
+        // {"alg":"none"}, without a signature and with that of a good token.
+        let good = hs256(&claims());
+        let (_, rest) = good.split_once('.').unwrap();
+        let (payload, signature) = rest.split_once('.').unwrap();
+        for header in ["eyJhbGciOiJub25lIn0", "eyJhbGciOiJOb25lIn0", "eyJhbGciOiIifQ", "e30"] {
+            for signature in ["", signature] {
+                refused(&Jwt::hs256(SECRET).unwrap(), &format!("{header}.{payload}.{signature}"));
+            }
+        }
+        for token in ["", ".", "..", "a.b.c", "é", &good[..good.len() - 1], &format!("{good}A")] {
+            refused(&Jwt::hs256(SECRET).unwrap(), token);
+        }
+    }
+
+    #[test]
+    fn a_token_holds_for_its_time_and_place() {
+        let jwt = Jwt::hs256(SECRET).unwrap();
+        for (changes, message) in [
+            (json!({ "exp": now() - 1 }), "the token has expired"),
+            (json!({ "exp": now() - 3600 }), "the token has expired"),
+            (json!({ "exp": -1 }), "the token is not valid"),
+            (json!({ "exp": "soon" }), "the token is not valid"),
+            (json!({ "exp": null }), "the token is not valid"),
+            (json!({ "sub": null }), "the token is not valid"),
+            (json!({ "sub": 7 }), "the token is not valid"),
+            (json!({ "nbf": now() + 3600 }), "the token is not valid yet"),
+            (json!({ "aud": "todo" }), "the token is not valid"),
+            (json!({ "admin": "yes" }), "the token is not valid"),
+        ] {
+            assert_eq!(refused(&jwt, &hs256(&with(&changes))), message, "{changes}");
+        }
+        assert!(jwt.verify::<Claims>(&hs256(&with(&json!({ "nbf": now() + 20 })))).is_ok(), "clocks differ");
+        assert!(jwt.verify::<Claims>(&hs256(&with(&json!({ "exp": 1e300 })))).is_err());
+
+        let jwt = jwt.issuer("https://id.example").audience("todo").audience("chat");
+        let good = json!({ "iss": "https://id.example", "aud": ["chat", "other"] });
+        assert!(jwt.verify::<Claims>(&hs256(&with(&good))).is_ok());
+        for changes in [
+            json!({ "iss": "https://id.example" }),
+            json!({ "aud": "todo" }),
+            json!({ "iss": "https://id.example.evil", "aud": "todo" }),
+            json!({ "iss": "https://id.example", "aud": "other" }),
+            json!({ "iss": "https://id.example", "aud": [] }),
+        ] {
+            assert_eq!(refused(&jwt, &hs256(&with(&changes))), "the token is not valid", "{changes}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_told_at_the_start() {
+        for secret in ["", "short", &SECRET[..31]] {
+            assert_eq!(Jwt::hs256(secret).unwrap_err().code(), ErrorCode::Internal);
+        }
+        assert!(Jwt::rs256(EC.1).is_err() && Jwt::es256(ED.1).is_err() && Jwt::eddsa(RSA.1).is_err());
+        assert!(Jwt::rs256("").is_err() && Jwt::es256("x").is_err() && Jwt::eddsa(SECRET).is_err());
+        let shown = format!("{:?}", Jwt::hs256(SECRET).unwrap());
+        assert!(!shown.contains("secret") && shown.contains("HS256"), "{shown}");
+    }
+}
