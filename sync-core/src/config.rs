@@ -69,6 +69,15 @@ pub struct Limits {
     #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
     pub handshake_timeout: Duration,
 
+    /// How long a client may take to say `hello` where the server authenticates, and how long that may take then (5 seconds).
+    #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
+    pub hello_timeout: Duration,
+
+    /// How many tickets may be waiting to be used (10,000): of those that are neither used nor 30 seconds old. Further ones are refused with
+    /// `limit`.
+    #[cfg_attr(feature = "server", arg(long, value_name = "TICKETS"))]
+    pub tickets: usize,
+
     /// How long requests in flight and open connections have to end when the server stops (10 seconds).
     #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
     pub shutdown_timeout: Duration,
@@ -93,6 +102,8 @@ impl Default for Limits {
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(5),
+            hello_timeout: Duration::from_secs(5),
+            tickets: 10_000,
             shutdown_timeout: Duration::from_secs(10),
             client_retention: Duration::from_hours(30 * 24),
         }
@@ -113,6 +124,7 @@ impl Limits {
             ("subscriptions", self.subscriptions, 1),
             ("outbox_bytes", self.outbox_bytes, 1024),
             ("page_rows", self.page_rows, 1),
+            ("tickets", self.tickets, 1),
         ];
         for (name, value, least) in sizes {
             if value < least {
@@ -123,6 +135,7 @@ impl Limits {
             ("ping_interval", self.ping_interval, Duration::from_millis(1)),
             ("pong_timeout", self.pong_timeout, Duration::from_millis(1)),
             ("handshake_timeout", self.handshake_timeout, Duration::from_millis(1)),
+            ("hello_timeout", self.hello_timeout, Duration::from_millis(1)),
             ("shutdown_timeout", self.shutdown_timeout, Duration::from_millis(1)),
             // Clients that are connected are noted every hour.
             ("client_retention", self.client_retention, Duration::from_hours(24)),

@@ -3,6 +3,7 @@
 //! No I/O and no clock. The connection's writer takes [`frames`](Outbox::frames); its loader does the [`log_work`](Outbox::log_work) that
 //! needs the store.
 
+mod authority;
 mod cursor;
 mod frames;
 mod rescope;
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub(crate) use self::{
+    authority::Era,
     cursor::Cursor,
     rescope::{Begun, RescopeWork, Which},
 };
@@ -55,6 +57,14 @@ pub(crate) enum DisconnectReason {
     InvalidUtf8,
     /// A violation of the WebSocket protocol.
     Protocol,
+    /// Its session is over.
+    Expired,
+    /// Its session was revoked.
+    Revoked,
+    /// It did not say in time who it is.
+    Unauthenticated,
+    /// It said too often who it is, and was not believed.
+    Refused,
     /// `read` did not say in time what it may see now.
     Unjudged,
 }
@@ -72,8 +82,19 @@ impl DisconnectReason {
             Self::Binary => Some((1003, "only text frames are understood")),
             Self::InvalidUtf8 => Some((1007, "text that is not UTF-8")),
             Self::Protocol => Some((1002, "WebSocket protocol error")),
+            Self::Expired => Some((4003, "the session has expired")),
+            Self::Revoked => Some((4003, "the session was revoked")),
+            Self::Unauthenticated => Some((4003, "no `hello` that was accepted came in time")),
+            Self::Refused => Some((4003, "`hello` was refused too often")),
             Self::Unjudged => Some((4004, "what this client may see was not found out in time")),
         }
+    }
+}
+
+impl DisconnectReason {
+    /// Whether nothing of what waits is sent any more.
+    pub(crate) fn is_at_once(self) -> bool {
+        matches!(self, Self::Expired | Self::Revoked)
     }
 }
 
@@ -96,6 +117,7 @@ pub(crate) struct Outbox {
     work_ready: Notify,
     room_made: Notify,
     rescope_ready: Notify,
+    sent: Notify,
     /// What may wait, in bytes: of its answers, and of each query's changes.
     limit: usize,
     epoch: Uuid,
@@ -119,6 +141,10 @@ struct State {
     /// Every live subscription has had everything up to here.
     delivered: Seq,
     closing: Option<DisconnectReason>,
+    /// Which session it is by now.
+    era: Era,
+    /// Of the frames that are being sent.
+    writing: Option<Era>,
 }
 
 /// Something that was read.
@@ -131,6 +157,7 @@ struct Answer {
     seq: Seq,
     /// The subscription ends with it.
     is_last: bool,
+    era: Era,
 }
 
 /// How a mutation ended.
@@ -139,6 +166,7 @@ struct Outcome {
     message: Bytes,
     /// It leaves with, and after, the changes up to this seq.
     seq: Seq,
+    era: Era,
 }
 
 /// How a client asked for rows.
@@ -208,6 +236,7 @@ impl Outbox {
             work_ready: Notify::new(),
             room_made: Notify::new(),
             rescope_ready: Notify::new(),
+            sent: Notify::new(),
             limit,
             epoch,
         }
@@ -215,25 +244,25 @@ impl Outbox {
 
     /// Puts something that was read in line.
     pub(crate) fn answer(&self, message: Bytes) {
-        self.state.lock().answer(Answer { message, of: None, seq: 0, is_last: false });
+        self.state.lock().answer(message, None, 0, false);
         self.frames_ready.notify_one();
     }
 
     /// Puts something that was read for a subscription, at `seq`, in line: it leaves when the hub's head is there, which
     /// [`Hub::wake_at`] must tell. Dropped if the subscription has begun anew meanwhile, or ended.
     pub(crate) fn answer_to(&self, load: LoadKey, message: Bytes, seq: Seq) {
-        self.put(Answer { message, of: Some(load), seq, is_last: false });
+        self.put(load, message, seq, false);
     }
 
     /// As [`answer_to`](Self::answer_to); the subscription ends with it.
     pub(crate) fn last_answer_to(&self, load: LoadKey, message: Bytes, seq: Seq) {
-        self.put(Answer { message, of: Some(load), seq, is_last: true });
+        self.put(load, message, seq, true);
     }
 
-    fn put(&self, answer: Answer) {
+    fn put(&self, load: LoadKey, message: Bytes, seq: Seq, is_last: bool) {
         let mut state = self.state.lock();
-        if answer.of.is_none_or(|load| state.loading(load).is_some()) {
-            state.answer(answer);
+        if state.loading(load).is_some() {
+            state.answer(message, Some(load), seq, is_last);
         }
         drop(state);
         self.frames_ready.notify_one();
@@ -244,8 +273,7 @@ impl Outbox {
     /// For a transaction that is not published yet this must come before it is: then the changes leave with the outcome too.
     pub(crate) fn outcome(&self, message: Bytes, seq: Seq) {
         let mut state = self.state.lock();
-        state.outcome_bytes += message.len();
-        state.outcomes.push_back(Outcome { message, seq });
+        state.outcome(message, seq);
         drop(state);
         self.frames_ready.notify_one();
     }
@@ -473,7 +501,7 @@ impl Outbox {
         state.subscriptions.drain(..).map(|subscription| subscription.query).collect()
     }
 
-    /// Everything that can be sent now, as frames: the changes up to the hub's head, then the answers, which are thereby never ahead
+    /// Everything that can be sent now, as frames; then [`written`](Self::written) is to be called. They have the changes up to the hub's head, then the answers, which are thereby never ahead
     /// of the changes that they confirm. `progress` adds word of how far the live subscriptions are.
     pub(crate) fn frames(self: &Arc<Self>, hub: &Hub, progress: bool) -> Vec<Bytes> {
         let mut frames = Frames::default();
@@ -481,6 +509,10 @@ impl Outbox {
         let made_room;
         {
             let mut state = self.state.lock();
+            if state.closing.is_some_and(DisconnectReason::is_at_once) {
+                return Vec::new();
+            }
+            state.writing = Some(state.era);
             // One head for the changes and the outcomes: those up to it were in line before it was set.
             let head = state.reach(hub.head());
             made_room = state.answer_bytes + state.outcome_bytes >= self.limit;
@@ -517,9 +549,14 @@ pub(crate) struct Restarted {
 }
 
 impl State {
-    fn answer(&mut self, answer: Answer) {
-        self.answer_bytes += answer.message.len();
-        self.answers.push_back(answer);
+    fn answer(&mut self, message: Bytes, of: Option<LoadKey>, seq: Seq, is_last: bool) {
+        self.answer_bytes += message.len();
+        self.answers.push_back(Answer { message, of, seq, is_last, era: self.era });
+    }
+
+    fn outcome(&mut self, message: Bytes, seq: Seq) {
+        self.outcome_bytes += message.len();
+        self.outcomes.push_back(Outcome { message, seq, era: self.era });
     }
 
     /// What was read for a subscription is not sent any more.
@@ -557,7 +594,7 @@ impl State {
         let (asked, ends_at_live) = (subscription.asked.clone(), subscription.ends_at_live);
         let load = LoadKey { key, load };
         let message = response::reset(asked.id.as_ref(), reason);
-        self.answer(Answer { message, of: Some(load), seq: 0, is_last: false });
+        self.answer(message, Some(load), 0, false);
         Some(Restarted { load, asked, left, ends_at_live })
     }
 

@@ -1,9 +1,6 @@
 //! Asking `read` again: what subscriptions may see that were stopped for that.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, SystemTime},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
@@ -46,7 +43,7 @@ impl Connection {
 
     async fn ask(&self, work: RescopeWork) -> Judged<'_> {
         let filter = work.asked.filter.as_deref();
-        let selected = self.engine.select(work.model, filter, &self.caller(), SystemTime::now()).await;
+        let selected = self.may_see(work.model, filter).await;
         (work, selected)
     }
 

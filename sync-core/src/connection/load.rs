@@ -92,15 +92,13 @@ impl Connection {
             Load::Subscribe(query, subject) => {
                 self.subscribe(&query, &subject).await.map_err(|error| (subject, error))
             }
-            Load::Read { model, key, subject } => {
-                match self.engine.read_one(&model, &key, &self.caller(), SystemTime::now()).await {
-                    Ok((model, key, row)) => {
-                        self.answer_row(model, &subject, &key, &row);
-                        Ok(None)
-                    }
-                    Err(error) => Err((subject, error)),
+            Load::Read { model, key, subject } => loop {
+                let caller = self.caller().await;
+                let read = self.engine.read_one(&model, &key, &caller, SystemTime::now()).await;
+                if self.answer_row(&caller, &subject, read) {
+                    return;
                 }
-            }
+            },
             Load::ReadAll { model, filter, subject } => {
                 self.read_all(&model, filter, &subject).await.map_err(|error| (subject, error))
             }
@@ -164,7 +162,19 @@ impl Connection {
                 format!("a connection has at most {limit} subscriptions"),
             ));
         }
-        self.engine.select(model, filter, &self.caller(), SystemTime::now()).await
+        self.may_see(model, filter).await
+    }
+
+    /// What the session may see of a model and asks for.
+    pub(super) async fn may_see(&self, model: &str, filter: Option<&str>) -> Result<(&Model, Selection)> {
+        loop {
+            let caller = self.caller().await;
+            let selected = self.engine.select(model, filter, &caller, SystemTime::now()).await;
+            // What was found out for a session that is over holds no more, nor does why it was not.
+            if !caller.has_ended() {
+                return selected;
+            }
+        }
     }
 
     /// Reads one page; what is left to read, if anything.
@@ -222,7 +232,7 @@ impl Connection {
             Err(error) => return fail(error),
         };
         // The log does not reach back so far: all rows anew, and under the scope of now.
-        match self.engine.select(model, asked.filter.as_deref(), &self.caller(), SystemTime::now()).await {
+        match self.may_see(model, asked.filter.as_deref()).await {
             Ok((model, mut selection)) => {
                 self.engine.depend(&self.outbox, load.key, &mut selection.dependencies);
                 let hub = self.engine.hub();

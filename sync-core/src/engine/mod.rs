@@ -41,10 +41,10 @@ use crate::{
     outbox::{FRAME_BYTES, Outbox},
     protocol::{Hello, response},
     registry::{Model, Registry},
-    store::{ClientWrite, Decision, Opened, Store, StoreError, Table, Transaction},
+    store::{ClientRecord, ClientWrite, Decision, Opened, Store, StoreError, Table, Transaction},
 };
 
-pub(crate) use self::{clients::Claim, decide::Asker, reads::Selection};
+pub(crate) use self::{clients::Claim, decide::Asker, panics::catch_panic, reads::Selection};
 
 /// How many bytes of outcomes a `welcome` has with their rows: the rest fits a frame.
 const WELCOME_BYTES: usize = FRAME_BYTES / 4;
@@ -153,22 +153,21 @@ impl Engine {
         if let Some(schema) = &hello.schema {
             schema.check(|model| self.registry.known(model).map(|model| &model.fingerprint))?;
         }
-        let claim = self.clients.claim(hello.client, outbox);
+        let subject = caller.session.as_ref().and_then(|session| session.subject());
+        // Whom it does not belong to takes nothing over, and waits for nobody's mutations.
+        if caller.session.is_some() {
+            self.owned(hello.client, subject).await?;
+        }
+        let client = self.clients.client(hello.client);
         // What an older connection of this client has under way is decided first.
-        let mut decided = claim.client.decided.lock().await;
+        let mut decided = client.decided.lock().await;
+        let record = self.owned(hello.client, subject).await?;
+        let claim = client.claim(outbox);
         decided.last = None;
-        let record = self.store.client(hello.client).await.map_err(|error| unavailable(&error))?;
-        let write = ClientWrite {
-            client: hello.client,
-            subject: None,
-            seen: millis(now),
-            ack: hello.ack,
-            mutation: None,
-        };
         // Known, but not so far: the store was restored from before what the client has had decided.
         let record = record.filter(|record| hello.ack.is_none_or(|ack| ack <= record.last));
         let record = match record {
-            Some(record) => {
+            Some(record) if record.subject.is_some() || subject.is_none() => {
                 // Nobody waits for it: an acknowledgement that is lost comes again.
                 self.base.pipeline.note(hello.client, millis(now), hello.ack);
                 record
@@ -179,8 +178,15 @@ impl Engine {
                     "this client is not known any more: take a new id; the outcome of what was sent without an answer is unknown",
                 ));
             }
-            None => {
-                let transaction = Transaction { client: Some(write), ..Transaction::default() };
+            unowned => {
+                let client = Some(ClientWrite {
+                    client: hello.client,
+                    subject: subject.map(|subject| (**subject).into()),
+                    seen: millis(now),
+                    ack: hello.ack,
+                    mutation: None,
+                });
+                let transaction = Transaction { client, ..Transaction::default() };
                 match self.base.pipeline.submit(ReadSet::default(), transaction, Effects::default()).await? {
                     Decision::Recorded => {}
                     other => {
@@ -189,7 +195,9 @@ impl Engine {
                         )));
                     }
                 }
-                crate::store::ClientRecord::default()
+                // Another node may have been asked by somebody else just before.
+                let record = self.owned(hello.client, subject).await?;
+                unowned.or(record).unwrap_or_default()
             }
         };
         decided.last = Some(record.last);
@@ -224,6 +232,19 @@ impl Engine {
         });
         drop(decided);
         Ok((claim, welcome))
+    }
+
+    /// What is known of a client, if it belongs to this subject or to nobody.
+    async fn owned(&self, client: Uuid, subject: Option<&Arc<str>>) -> Result<Option<ClientRecord>> {
+        let record = self.store.client(client).await.map_err(|error| unavailable(&error))?;
+        let owner = record.as_ref().and_then(|record| record.subject.as_deref());
+        if owner.is_some() && owner != subject.map(|subject| &**subject) {
+            return Err(Error::new(
+                ErrorCode::ClientUnknown,
+                "this client id belongs to somebody else: take a new one",
+            ));
+        }
+        Ok(record)
     }
 
     /// The client keeps the outcomes up to `ack`: their records go, soon.

@@ -14,7 +14,9 @@ use crate::model::Key;
 
 pub(crate) use self::{
     depth::exceeds_depth,
-    request::{Content, Frame, Hello, Message, Method, Mutation, Query, Request, Step, Subject, Target},
+    request::{
+        Content, Frame, Hello, Message, Method, Mutation, Query, Request, Step, Subject, Target, Token,
+    },
 };
 
 /// The WebSocket subprotocol.

@@ -1,6 +1,6 @@
 //! What clients send, read strictly: every message names its method, and every field of it must belong to that method.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
@@ -72,9 +72,26 @@ pub(crate) enum Target {
     Created(Box<str>),
 }
 
+/// What a client shows of who it is. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token(Arc<str>);
+
+impl Token {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Hello {
     pub(crate) client: Uuid,
+    pub(crate) token: Option<Token>,
     /// What the client was built for.
     pub(crate) schema: Option<ClientSchema>,
     /// Given by a client that was welcomed before.
@@ -439,11 +456,12 @@ impl<'a> Fields<'a> {
             "hello" => {
                 let client = Self::required(method, "client", self.text("client")?)?;
                 let client = Uuid::parse_str(&client).map_err(|_| bad("`client` must be a UUID".into()))?;
-                // Nothing here looks at it, so it is not kept, and cannot end up in a log.
-                if self.text("token")?.is_some_and(|token| token.len() > MAX_TOKEN) {
+                let token = self.text("token")?;
+                if token.as_ref().is_some_and(|token| token.len() > MAX_TOKEN) {
                     return Err(bad(format!("`token` must be of at most {MAX_TOKEN} bytes")));
                 }
-                Ok(Request::Hello(Hello { client, schema: self.schema()?, ack }))
+                let token = token.map(|token| Token(token.into()));
+                Ok(Request::Hello(Hello { client, token, schema: self.schema()?, ack }))
             }
             "subscribe" => Ok(Request::Subscribe(Query {
                 id: Self::required(method, "id", self.id()?)?,

@@ -324,6 +324,25 @@ pub(crate) fn error(subject: &Subject, error: &Error, detail: &ErrorDetail) -> B
         .end()
 }
 
+/// A refusal that was encoded before, with this row as its `current`, or none.
+pub(crate) fn with_current(error: &crate::object::Object<'_>, current: Option<&WireRow>) -> Bytes {
+    let mut object = Object { json: b"{".to_vec() };
+    for (name, value) in error.fields.iter().filter(|(name, _)| !matches!(&**name, "current" | "current_seq"))
+    {
+        if object.json.len() > 1 {
+            object.json.push(b',');
+        }
+        // A name always encodes.
+        let _ = serde_json::to_writer(&mut object.json, name);
+        object.json.push(b':');
+        object.json.extend_from_slice(value.get().as_bytes());
+    }
+    match current {
+        Some(current) => object.raw("current", &current.row).field("current_seq", &current.seq).end(),
+        None => object.end(),
+    }
+}
+
 /// Several encoded messages as one frame: alone as it is, else an array.
 pub(crate) fn frame(messages: &[Bytes]) -> Bytes {
     if let [message] = messages {
