@@ -7,6 +7,7 @@
 
 mod connection;
 mod error;
+mod page;
 mod reader;
 mod schema;
 mod table;
@@ -44,7 +45,7 @@ use crate::model::{Key, KeyKind};
 /// # The file, to read with the `sqlite3` shell
 ///
 /// A model has a table of its name with the columns `id`, `seq` and `body` (the row as JSON), and an indexed column
-/// for each field that is marked `index`, computed from the body. (A field called `id`, `seq` or `body`, or like
+/// for each field that is marked `index`, computed from the body (1 and 0 for booleans, NULL for arrays and objects). (A field called `id`, `seq` or `body`, or like
 /// another in all but case, has a column with `_` behind its name.) It may be read while the server runs:
 ///
 /// ```text
