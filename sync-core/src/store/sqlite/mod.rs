@@ -5,6 +5,8 @@
 //! up. The rest is the file and its lock ([`connection`]), the tables of the models ([`table`]) and bringing them up
 //! to date at the start ([`schema`]).
 
+#[cfg(test)]
+mod agreement;
 mod connection;
 mod error;
 mod page;

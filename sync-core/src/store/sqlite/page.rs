@@ -49,11 +49,11 @@ pub(super) fn page(
 
 /// When rows are collected instead of walked along.
 #[derive(Clone, Copy, Debug)]
-struct Effort {
+pub(super) struct Effort {
     /// So few are collected at once. It takes about as long as a few hundred steps of a walk, which may be in vain.
-    few: usize,
+    pub(super) few: usize,
     /// So many are collected when a walk has passed over as many, and no more ever.
-    most: usize,
+    pub(super) most: usize,
 }
 
 impl Default for Effort {
@@ -63,11 +63,11 @@ impl Default for Effort {
 }
 
 /// Whoever takes rows says whether more are wanted, and so do those who give them.
-struct Pager<'a> {
-    connection: &'a Connection,
-    table: &'a SqlTable,
-    select: &'a Select,
-    effort: Effort,
+pub(super) struct Pager<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) table: &'a SqlTable,
+    pub(super) select: &'a Select,
+    pub(super) effort: Effort,
 }
 
 /// Rows that a filter can have, by indexes.
@@ -87,7 +87,7 @@ enum SqlRange {
 }
 
 impl<'a> Pager<'a> {
-    fn page(&self, seq: Seq) -> rusqlite::Result<Page> {
+    pub(super) fn page(&self, seq: Seq) -> rusqlite::Result<Page> {
         let narrow = self.narrow(&self.select.filter)?;
         if let Some(narrow) = narrow.as_ref().filter(|narrow| narrow.count <= self.effort.few) {
             return Ok(self.collect(narrow)?.page(seq));
@@ -195,7 +195,8 @@ impl<'a> Pager<'a> {
     fn collect(&self, narrow: &Narrow<'_>) -> rusqlite::Result<Gather<'a>> {
         let mut gather = Gather::new(self.select);
         let mut known = HashSet::new();
-        let may_repeat = narrow.ranges.windows(2).any(|pair| !std::ptr::eq(pair[0].0, pair[1].0));
+        // A row may be in ranges of two columns, and `true` is among the numbers.
+        let may_repeat = narrow.ranges.len() > 1;
         for (column, range) in &narrow.ranges {
             let mut add = |row: StoredRow| {
                 if !may_repeat || known.insert(row.key.clone()) {
