@@ -118,7 +118,7 @@ impl Stores {
     }
 
     fn page(&self, select: &Select, effort: Effort) -> crate::store::Page {
-        Pager { connection: &self.connection, table: &self.table, select, effort }.page(1).unwrap()
+        Pager::new(&self.connection, &self.table, select).with_effort(effort).page(1).unwrap()
     }
 }
 

@@ -10,6 +10,8 @@ mod agreement;
 mod connection;
 mod error;
 mod page;
+#[cfg(test)]
+mod plans;
 mod reader;
 mod schema;
 mod table;

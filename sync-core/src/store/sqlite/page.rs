@@ -16,11 +16,13 @@
 //! compares whole numbers with floats exactly; only different whole numbers above `i64::MAX` may be one in it.
 
 use std::{
+    cell::Cell,
     collections::{HashSet, VecDeque},
     ops::Bound,
+    time::Instant,
 };
 
-use rusqlite::{Connection, OptionalExtension, Params, ToSql, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, ToSql, params};
 
 use super::{
     reader::stored_row,
@@ -44,7 +46,17 @@ pub(super) fn page(
     select: &Select,
     seq: Seq,
 ) -> rusqlite::Result<Page> {
-    Pager { connection, table, select, effort: Effort::default() }.page(seq)
+    let started = Instant::now();
+    let pager = Pager::new(connection, table, select);
+    let page = pager.page(seq)?;
+    let looked_at = pager.looked_at.get();
+    if looked_at > WORTH_A_WORD + page.rows.len() {
+        tracing::debug!(
+            model = table.name, looked_at, found = page.rows.len(), took = ?started.elapsed(), filter = ?select.filter,
+            order = ?select.order, "a page had to pass over many rows: no index leads to few"
+        );
+    }
+    Ok(page)
 }
 
 /// When rows are collected instead of walked along.
@@ -64,10 +76,15 @@ impl Default for Effort {
 
 /// Whoever takes rows says whether more are wanted, and so do those who give them.
 pub(super) struct Pager<'a> {
-    pub(super) connection: &'a Connection,
-    pub(super) table: &'a SqlTable,
-    pub(super) select: &'a Select,
-    pub(super) effort: Effort,
+    connection: &'a Connection,
+    table: &'a SqlTable,
+    select: &'a Select,
+    effort: Effort,
+    /// How many rows were read.
+    looked_at: Cell<usize>,
+    /// The statements that were run.
+    #[cfg(test)]
+    pub(super) ran: std::cell::RefCell<std::collections::BTreeSet<String>>,
 }
 
 /// Rows that a filter can have, by indexes.
@@ -87,6 +104,34 @@ enum SqlRange {
 }
 
 impl<'a> Pager<'a> {
+    pub(super) fn new(connection: &'a Connection, table: &'a SqlTable, select: &'a Select) -> Self {
+        Self {
+            connection,
+            table,
+            select,
+            effort: Effort::default(),
+            looked_at: Cell::new(0),
+            #[cfg(test)]
+            ran: Default::default(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_effort(self, effort: Effort) -> Self {
+        Self { effort, ..self }
+    }
+
+    #[cfg(test)]
+    pub(super) fn looked_at(&self) -> usize {
+        self.looked_at.get()
+    }
+
+    fn statement(&self, sql: &str) -> rusqlite::Result<CachedStatement<'a>> {
+        #[cfg(test)]
+        self.ran.borrow_mut().insert(sql.to_owned());
+        self.connection.prepare_cached(sql)
+    }
+
     pub(super) fn page(&self, seq: Seq) -> rusqlite::Result<Page> {
         let narrow = self.narrow(&self.select.filter)?;
         if let Some(narrow) = narrow.as_ref().filter(|narrow| narrow.count <= self.effort.few) {
@@ -110,26 +155,31 @@ impl<'a> Pager<'a> {
     /// The narrowest way to the rows that a filter can have: a column's ranges, or several columns' where it is enough that one part holds.
     fn narrow(&self, filter: &Expr) -> rusqlite::Result<Option<Narrow<'a>>> {
         let mut narrowest: Option<Narrow<'a>> = None;
-        let mut keep = |narrow: Narrow<'a>| {
+        let keep = |narrowest: &mut Option<Narrow<'a>>, narrow: Narrow<'a>| {
             if narrowest.as_ref().is_none_or(|known| narrow.count < known.count) {
-                narrowest = Some(narrow);
+                *narrowest = Some(narrow);
             }
         };
         for column in self.columns() {
+            if narrowest.as_ref().is_some_and(|narrow| narrow.count <= self.effort.few) {
+                return Ok(narrowest);
+            }
             if let Some(spans) = span::of(filter, &column.field) {
                 let ranges = self.ranges(column, &spans).into_iter().map(|range| (column, range)).collect();
-                keep(self.counted(ranges)?);
+                keep(&mut narrowest, self.counted(ranges)?);
             }
         }
         match filter {
             Expr::And(parts) => {
                 for part in parts.iter().filter(|part| matches!(part, Expr::Or(_))) {
-                    self.narrow(part)?.into_iter().for_each(&mut keep);
+                    if let Some(narrow) = self.narrow(part)? {
+                        keep(&mut narrowest, narrow);
+                    }
                 }
             }
             Expr::Or(parts) => {
                 if let Some(union) = self.narrow_union(parts)? {
-                    keep(union);
+                    keep(&mut narrowest, union);
                 }
             }
             _ => {}
@@ -159,7 +209,7 @@ impl<'a> Pager<'a> {
         for (column, range) in &ranges {
             let most = i64::try_from(self.effort.most + 1 - count).unwrap_or(i64::MAX);
             let one = |sql: &str, params: [&dyn ToSql; 3]| {
-                self.connection.prepare_cached(sql)?.query_row(params, |row| row.get::<_, i64>(0))
+                self.statement(sql)?.query_row(params, |row| row.get::<_, i64>(0))
             };
             let found = match range {
                 SqlRange::At(value, is_boolean) => one(&column.count_at, [value, is_boolean, &most])?,
@@ -272,8 +322,7 @@ impl<'a> Pager<'a> {
         loop {
             let statements = if descending { &column.greatest } else { &column.least };
             let value = self
-                .connection
-                .prepare_cached(&statements[open_ends(low_is_open, high_is_open)])?
+                .statement(&statements[open_ends(low_is_open, high_is_open)])?
                 .query_row(params![low, high], |row| Ok(SqlValue::read(row.get_ref(0)?)))
                 .optional()?;
             let Some(value) = value else { return Ok(true) };
@@ -462,9 +511,10 @@ impl<'a> Pager<'a> {
         params: impl Params,
         mut add: impl FnMut(StoredRow) -> bool,
     ) -> rusqlite::Result<bool> {
-        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut statement = self.statement(sql)?;
         let mut rows = statement.query(params)?;
         while let Some(row) = rows.next()? {
+            self.looked_at.set(self.looked_at.get() + 1);
             if !add(stored_row(row)?) {
                 return Ok(false);
             }
@@ -551,6 +601,9 @@ fn is_exact(value: &SqlValue) -> bool {
 
 /// Whole numbers from here on are rounded.
 const I64_END: f64 = 9_223_372_036_854_775_808.0;
+
+/// A page that passed over more rows than this is told in the log.
+const WORTH_A_WORD: usize = 2_000;
 
 /// At most so many values of a field are read side by side.
 const LEGS: usize = 64;
