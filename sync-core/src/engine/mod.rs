@@ -294,6 +294,7 @@ fn table(model: &Model) -> Table {
     Table {
         name: model.name(),
         key_kind: model.key_kind(),
+        id: schema.id,
         indexed: indexed.map(|field| field.name).collect(),
         hash: model.hash,
         reencode: model.reencode(),
