@@ -86,7 +86,9 @@ pub struct Context {
 enum May {
     Write,
     /// It is in so many `read` handlers within each other.
-    Look { depth: u8 },
+    Look {
+        depth: u8,
+    },
 }
 
 /// How many `read` handlers may ask for each other's scope.

@@ -45,24 +45,28 @@ impl Connection {
     }
 
     async fn ask(&self, work: RescopeWork) -> Judged<'_> {
-        let filter = work.asked.filter.as_deref();
-        let selected = self.engine.select(work.model, filter, &self.caller(), SystemTime::now()).await;
+        let selected =
+            self.engine.select(work.model, &work.asked.rows, &self.caller(), SystemTime::now()).await;
         (work, selected)
     }
 
     fn judged<'a>(&'a self, (work, selected): Judged<'a>, pages: &Queue<'a>) {
         match selected {
             Ok((model, selection)) => {
-                if self.outbox.same_scope(work.key, &selection.filter) {
+                let shape = selection.joined(work.is_read);
+                if self.outbox.same_scope(work.key, &shape) {
                     return;
                 }
                 let hub = self.engine.hub();
-                let (query, place, head) = hub.join(model, &selection.filter, &self.outbox);
-                let Some(restarted) = self.outbox.other_scope(work.key, query.clone(), (place, head)) else {
-                    return hub.leave(&query, &self.outbox);
+                let (source, places, head) = hub.join(model, shape, &self.outbox);
+                let Some(restarted) = self.outbox.other_scope(work.key, source.clone(), (places, head))
+                else {
+                    return hub.leave(&source, &self.outbox);
                 };
                 hub.leave(&restarted.left, &self.outbox);
-                pages.lock().push_back(Pages::anew(restarted, model, selection, head));
+                if !source.is_window() {
+                    pages.lock().push_back(Pages::anew(restarted, model, selection, head));
+                }
                 // `load` waits for it as it does for the log.
                 self.outbox.work_nudge();
             }

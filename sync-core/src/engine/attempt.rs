@@ -360,7 +360,9 @@ impl Attempt {
 
     fn model(&self, name: &'static str) -> Result<&Model> {
         self.base.registry.get(name).ok_or_else(|| {
-            Error::internal(format!("`{name}` is not a model of this server: name it with `Server::builder().model()`"))
+            Error::internal(format!(
+                "`{name}` is not a model of this server: name it with `Server::builder().model()`"
+            ))
         })
     }
 

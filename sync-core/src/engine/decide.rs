@@ -205,7 +205,9 @@ impl Engine {
                             again.row(model, key, *deleted, cid.as_deref()).await?
                         }
                         (Recorded::Row { .. }, None) => continue,
-                        (Recorded::Action { model, action, result }, _) => Done::Action { model, action, result },
+                        (Recorded::Action { model, action, result }, _) => {
+                            Done::Action { model, action, result }
+                        }
                     });
                 }
                 match (results.is_batch, done.pop()) {
@@ -272,8 +274,7 @@ impl Engine {
                     let client = write(outcome(&confirmed)?);
                     let confirm =
                         Confirming { outbox: asker.outbox.clone(), id: mutation.id, what: confirmed };
-                    let effects =
-                        Effects { wires: ended.wires, confirm: Some(confirm), after: ended.after };
+                    let effects = Effects { wires: ended.wires, confirm: Some(confirm), after: ended.after };
                     (Transaction { changes: ended.changes, client, ..Transaction::default() }, effects, None)
                 }
             };

@@ -456,7 +456,7 @@ impl Pipeline {
         for outbox in confirms {
             match decisions.iter().rev().find_map(Decision::seq) {
                 Some(last) if !follows => hub.wake_at(last, &outbox),
-                _ => outbox.wake(),
+                _ => outbox.nudge(),
             }
         }
         for (submitted, decision) in batch.iter_mut().zip(decisions) {
@@ -526,9 +526,10 @@ impl State {
     /// Whether the rows of the filters are those that were read.
     fn still_holds(&self, reads: &ReadSet) -> bool {
         reads.filters.is_empty()
-            || self.recent.after(reads.checked).is_some_and(|mut newer| {
-                newer.all(|submission| !reads.has_filter_touched_by(submission))
-            })
+            || self
+                .recent
+                .after(reads.checked)
+                .is_some_and(|mut newer| newer.all(|submission| !reads.has_filter_touched_by(submission)))
     }
 
     /// Whether what was found is still there, as far as the overlay knows. The store checks all of it.
@@ -548,7 +549,9 @@ impl State {
     fn flushed(&mut self, submitted: &Submitted) {
         for change in &submitted.transaction.changes {
             if let Some(of_model) = self.overlay.get_mut(change.model)
-                && of_model.get(&change.key).is_some_and(|pending| Arc::ptr_eq(&pending.fate, &submitted.fate))
+                && of_model
+                    .get(&change.key)
+                    .is_some_and(|pending| Arc::ptr_eq(&pending.fate, &submitted.fate))
             {
                 of_model.remove(&change.key);
             }

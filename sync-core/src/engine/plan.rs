@@ -94,7 +94,9 @@ impl Engine {
                 refused.detail.index = Some(index);
                 refused
             };
-            let step = content.as_ref().map_err(|error| at(Error::new(error.code(), error.message().to_owned()).into()))?;
+            let step = content
+                .as_ref()
+                .map_err(|error| at(Error::new(error.code(), error.message().to_owned()).into()))?;
             let done = self.plan_step(step, context, attempt, creates).await.map_err(at)?;
             if let Accepted::Row { model, method: Method::Create, key, cid: Some(cid), .. } = &done {
                 creates.add(cid.clone(), model.name(), key.clone());
@@ -169,7 +171,8 @@ impl Engine {
         let model = self.model(&content.model)?;
         let action = model.handlers.action(&content.action).ok_or_else(|| {
             let known: Vec<_> = model.handlers.actions.iter().map(|action| action.name).collect();
-            let there = if known.is_empty() { String::new() } else { format!("; it has {}", known.join(", ")) };
+            let there =
+                if known.is_empty() { String::new() } else { format!("; it has {}", known.join(", ")) };
             let message = format!("`{}` has no action `{}`{there}", model.name(), shown(&content.action));
             Error::new(ErrorCode::MethodNotAllowed, message)
         })?;
@@ -178,8 +181,10 @@ impl Engine {
         safe_integer::check(result.as_bytes())
             .map_err(|error| Error::internal(format!("the result of `{}`: {error}", action.name)))?;
         if result.len() > RESULT_BYTES {
-            let message =
-                format!("the result of an action has at most {RESULT_BYTES} bytes of JSON, this one {}", result.len());
+            let message = format!(
+                "the result of an action has at most {RESULT_BYTES} bytes of JSON, this one {}",
+                result.len()
+            );
             return Err(Error::new(ErrorCode::TooLarge, message));
         }
         Ok(Accepted::Action { model, action, result })

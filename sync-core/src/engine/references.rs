@@ -159,7 +159,9 @@ impl Creates {
         let mut created = Vec::new();
         for record in record.mutations {
             match record.outcome {
-                Outcome::Confirmed { model, key, cid: Some(cid), .. } => created.push(Created { cid, model, key }),
+                Outcome::Confirmed { model, key, cid: Some(cid), .. } => {
+                    created.push(Created { cid, model, key })
+                }
                 Outcome::Results(results) => {
                     for step in Results::read(&results)?.steps {
                         if let Recorded::Row { model, key, cid: Some(cid), .. } = step {
@@ -177,7 +179,8 @@ impl Creates {
     /// The id that a create was given, which was one of the model `of` where that is said.
     fn key(&self, cid: &str, of: Option<&str>) -> Result<&Key> {
         // A cid that was refused may be used again: the last counts.
-        let created = self.recorded.iter().flatten().chain(&self.own).rev().find(|created| *created.cid == *cid);
+        let created =
+            self.recorded.iter().flatten().chain(&self.own).rev().find(|created| *created.cid == *cid);
         match (created, of) {
             (None, _) => Err(not_found(format!(
                 "no create with the cid `{}` is known: it was refused, acknowledged, or never sent",

@@ -5,11 +5,8 @@ use std::{fmt, future::Future, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    Context, Filter, Operand, Result, RowQuery, SyncedModel,
-    engine::Engine,
-    handlers::BoxFuture,
-    row_query::RowSource,
-    store::Select,
+    Context, Filter, Operand, Result, RowQuery, SyncedModel, engine::Engine, handlers::BoxFuture,
+    row_query::RowSource, store::Select,
 };
 
 /// The rows of a running server, for its own code outside of handlers: an axum route, a background task. Made by

@@ -137,7 +137,11 @@ impl Server {
                 }
             }
         });
-        let tasks = Tasks { committing, background: [forgetting, looking] };
+        let refilling = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.refill().await }
+        });
+        let tasks = Tasks { committing, background: [forgetting, looking, refilling] };
         let connections = watch::channel(0).0;
         let shared = Shared { engine, stopping, origins: self.origins, npm: self.npm, connections };
         Ok(Running {
@@ -181,7 +185,7 @@ struct Shared {
 
 struct Tasks {
     committing: JoinHandle<()>,
-    background: [JoinHandle<()>; 2],
+    background: [JoinHandle<()>; 3],
 }
 
 impl Running {
