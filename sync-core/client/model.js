@@ -15,9 +15,23 @@ import { Query } from "./query.js";
  * @property {any} patch the fields that may be changed
  * @property {string} id the name of the field that is the id
  * @property {string} indexed the fields that `where` and `order` may use
+ * @property {{[action: string]: {args: object, result: any}}} [actions] what else the server does at a word, by name:
+ *   `{clear_completed: {args: {list: string}, result: number}}`
  */
 
-/** @typedef {{row: any, insert: any, patch: any, id: string, indexed: string}} AnyModel */
+/** @typedef {{row: any, insert: any, patch: any, id: string, indexed: string, actions: any}} AnyModel */
+
+/**
+ * The actions of a model: none, where its types have none.
+ * @template {ModelTypes} T
+ * @typedef {T extends {actions: infer A} ? A : {}} ActionsOf
+ */
+
+/**
+ * What an action is called with: nothing, where all its arguments may be left out.
+ * @template A
+ * @typedef {{} extends A ? [args?: A] : [args: A]} ArgsOf
+ */
 
 /**
  * What stands for the id of a row that was created here, before and after the server has assigned one.
@@ -127,6 +141,22 @@ export class Model {
   }
 
   /**
+   * Has the server do one of the model's actions: once, in order with all that is written here, and after a time without a line too. What it changes is
+   * shown once it is done.
+   *
+   * ```js
+   * const cleared = await todos.action("clear_completed", { list: "home" });
+   * ```
+   * @template {keyof ActionsOf<T> & string} A
+   * @param {A} name
+   * @param {ArgsOf<ActionsOf<T>[A] extends {args: infer G} ? G : any>} args by parameter
+   * @returns {Promise<ActionsOf<T>[A] extends {result: infer R} ? R : any>} what it returns; else as for `create`
+   */
+  action(name, ...[args]) {
+    return this.#host.action(name, /** @type {any} */ (args));
+  }
+
+  /**
    * One row, with what is not confirmed yet: from the rows that are here, if a query has them, else from the server.
    *
    * ```js
@@ -164,7 +194,7 @@ export class Model {
    * @throws {TypeError} if the options cannot be understood
    */
   query(options = {}) {
-    return new Query(this.#host.collection(), options);
+    return new Query(this.#host.table(), options);
   }
 
   /**
@@ -240,5 +270,6 @@ export class Model {
  * @property {(key: Id) => Id | undefined} id
  * @property {(id: Id) => number} pending
  * @property {(id: Id) => number | undefined} seq
- * @property {() => import("./collection.js").Collection} collection
+ * @property {(name: string, args?: object) => Promise<any>} action
+ * @property {() => import("./table.js").Table} table
  */

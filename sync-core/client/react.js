@@ -47,13 +47,13 @@ const NOTHING_YET = Object.freeze({ rows: Object.freeze([]), status: "loading", 
 export function useQuery(query) {
   // It holds the rows from when it was made, and a render may come to nothing without a word.
   query.rest();
-  const { collection, options } = query.source;
+  const { table, options } = query.source;
   const { subscribe, snapshot } = useMemo(() => {
     /** @type {Query<R>} */
-    const own = new Query(collection, options);
+    const own = new Query(table, options);
     own.rest();
     return { subscribe: (/** @type {() => void} */ changed) => own.subscribe(changed), snapshot: () => own.snapshot };
-  }, [collection, canonical(options)]);
+  }, [table, canonical(options)]);
   return useSyncExternalStore(subscribe, snapshot, () => NOTHING_YET);
 }
 

@@ -16,21 +16,25 @@
  * @module
  */
 
-import { Collection } from "./collection.js";
 import { SyncError } from "./error.js";
-import { backoff } from "./line.js";
+import { addressOf, backoff } from "./line.js";
 import { Model } from "./model.js";
+import { partsOf } from "./mutations.js";
 import { Names, newName } from "./names.js";
 import { Query, guarded } from "./query.js";
 import { Session } from "./session.js";
+import { Table } from "./table.js";
 import { replay } from "./view.js";
 
 export { Model, Query, SyncError };
 
 /** @typedef {import("./line.js").Status} Status */
+/** @typedef {import("./collection.js").Collection} Collection */
+/** @typedef {import("./line.js").Address} Address */
 /** @typedef {import("./line.js").Environment} Environment */
 /** @typedef {import("./mutations.js").Message} Message */
 /** @typedef {import("./mutations.js").Mutation} Mutation */
+/** @typedef {import("./mutations.js").Part} Part */
 /** @typedef {import("./rows.js").Id} Id */
 /** @typedef {import("./rows.js").Row} Row */
 /** @typedef {import("./session.js").Token} Token */
@@ -41,7 +45,8 @@ export { Model, Query, SyncError };
 
 /**
  * @typedef {object} Options
- * @property {string | URL} [url] of the server's socket: by default `/sync` where the page came from
+ * @property {Address} [url] of the server's socket: by default `/sync` where the page came from. A function is asked before each connection, so
+ *   that it can fetch a ticket; where it fails it is asked again after a while, and `db.error` says why
  * @property {Token} [token] says who is at the page: text, or a function that is asked before each connection, so that it can fetch a
  *   new one when the last has expired
  * @property {"memory" | "indexeddb" | `indexeddb:${string}`} [storage] where the rows and what is not sent yet are kept: `memory` (the
@@ -81,8 +86,12 @@ export class Database {
   #names = new Names();
   /** @type {Map<string, Model<any>>} */
   #models = new Map();
-  /** @type {Map<string, Collection>} */
-  #collections = new Map();
+  /** @type {Map<string, Table>} */
+  #tables = new Map();
+  /** What the server, or that of the last time, can do. @type {import("./table.js").Abilities} */
+  #abilities = {};
+  /** What is written at once. @type {Part[] | undefined} */
+  #batch;
   /** Single rows that were asked for. @type {Map<string, {ask: () => void, done: (message: Message) => void}>} */
   #reads = new Map();
   #requests = 0;
@@ -104,9 +113,7 @@ export class Database {
   constructor({ url = "/sync", token, storage = "memory", schema, ...environment } = {}) {
     if (!/^(memory|indexeddb(:.+)?)$/.test(storage)) throw new TypeError(`storage: \`${storage}\`; there are memory, indexeddb, indexeddb:NAME`);
     this.#environment = { ...surroundings(), ...environment };
-    const address = new URL(url, globalThis.location?.href);
-    address.protocol = address.protocol.replace("http", "ws");
-    this.#url = address.href;
+    this.#url = typeof url === "function" ? url : addressOf(url);
     this.#token = token;
     this.#schema = schema;
     this.#session = this.#begin({
@@ -137,6 +144,11 @@ export class Database {
   /** Why the status is `closed`. */
   get reason() {
     return this.#session.reason;
+  }
+
+  /** Why there is no connection, where that is known: code `url` or `token`, when the function that was to give one failed. */
+  get error() {
+    return this.#session.error;
   }
 
   /** Where rows and unsent writes are kept: `memory` also where the storage that was asked for cannot be had, or has failed. @type {"memory" | "indexeddb"} */
@@ -196,23 +208,57 @@ export class Database {
   model(name, { id = "id" } = {}) {
     let model = this.#models.get(name);
     if (!model) {
-      const collection = () => this.#collection(name, id);
-      const view = () => this.#collections.get(name)?.view;
+      const table = () => this.#table(name, id);
+      const part = { modelname: name, idName: id };
       model = new Model(name, id, {
-        create: (row, options) => this.#create(name, id, row, options),
-        write: (method, row, options) => this.#write({ method, modelname: name, idName: id, key: row?.[id], model: row, ...options }),
-        row: (key) => this.#shown(name, key),
+        create: (row, options) => {
+          const cid = newName();
+          const key = /** @type {any} */ (row)?.[id] ?? cid;
+          return { key, promise: this.#write({ ...part, method: "create", key, name: cid, model: row, ...options }) };
+        },
+        write: (method, row, options) => this.#write({ ...part, method, key: /** @type {any} */ (row)?.[id], model: row, ...options }),
+        action: (action, args = {}) => this.#write({ ...part, method: "action", key: "", action, model: args }),
+        row: (key) => table().shown(key),
         get: (key) => this.#get(name, id, key),
-        key: (key) => view()?.keyOf(key) ?? key,
+        key: (key) => table().keyOf(key),
         id: (key) => this.#names.idOf(key),
-        pending: (key) => view()?.pending(key) ?? 0,
-        seq: (key) => this.#collections.get(name)?.rows.seqOf(this.#names.idOf(key)),
-        collection,
+        pending: (key) => table().pending(key),
+        seq: (key) => table().seqOf(this.#names.idOf(key)),
+        table,
       });
       this.#models.set(name, model);
     }
     if (model.idName !== id) throw new TypeError(`model ${name}: its id was said to be \`${model.idName}\``);
     return model;
+  }
+
+  /**
+   * Writes several rows at once, of one model or of several: all of it is done, or nothing. What the function writes is shown at once, confirmed
+   * together, and taken back together where any of it is refused; a row that it creates can be used in the rest of it.
+   *
+   * ```js
+   * await db.batch(() => {
+   *   const list = lists.create({ name: "home" });
+   *   for (const title of ["milk", "tea"]) todos.create({ title, list: list.row.id });
+   * });
+   * ```
+   * @param {() => void} write does so before it returns
+   * @returns {Promise<any[]>} what each write comes to, in order; a `SyncError` says with its `index` which one was refused
+   */
+  batch(write) {
+    if (this.#batch) throw new TypeError("batch: within another");
+    /** @type {Part[]} */
+    const parts = (this.#batch = []);
+    try {
+      write();
+    } catch (error) {
+      for (const { reject } of parts) reject?.(/** @type {Error} */ (error));
+      throw error;
+    } finally {
+      this.#batch = undefined;
+    }
+    if (parts.length === 0) return Promise.resolve([]);
+    return this.#write({ method: "batch", modelname: "", idName: "", key: "", model: undefined }, parts);
   }
 
   /**
@@ -240,99 +286,145 @@ export class Database {
 
   // Writes.
 
-  /**
-   * @param {string} modelname
-   * @param {string} idName
-   * @param {any} model
-   * @param {import("./model.js").WriteOptions} [options]
-   */
-  #create(modelname, idName, model, options) {
-    const name = newName();
-    const key = model?.[idName] ?? name;
-    return { key, promise: this.#write({ method: "create", modelname, idName, key, name, model, ...options }) };
-  }
-
-  /** @param {Parameters<import("./mutations.js").Mutations["add"]>[0]} content */
-  #write(content) {
+  /** @param {Omit<Part, "n">} write @param {Part[]} [parts] */
+  #write(write, parts) {
     const { reason } = this;
-    const promise = reason ? Promise.reject(new SyncError({ code: "closed", message: reason.message })) : this.#session.mutations.add(content);
-    if (this.#rejectionListeners.size > 0) promise.catch(() => {});
+    const batch = this.#batch;
+    const promise = new Promise((resolve, reject) => {
+      if (reason) throw new SyncError({ code: "closed", message: reason.message });
+      // A copy: what is sent again must be what was sent, whatever became of the caller's object.
+      const model = parts ? undefined : this.#names.shown(JSON.parse(JSON.stringify(write.model)));
+      const mutation = { ...write, model, key: this.#names.shown(write.key), n: 0, parts, resolve, reject };
+      if (batch) batch.push(mutation);
+      else this.#session.mutations.adopt([mutation]);
+    });
+    if (batch || this.#rejectionListeners.size > 0) promise.catch(() => {});
     return promise;
   }
 
   /** @param {Mutation} mutation */
   #added(mutation) {
     this.#pending += 1;
-    if (!mutation.wait) this.#collections.get(mutation.modelname)?.view.add(mutation);
+    this.#show(mutation);
     this.#soon();
   }
 
+  /** What is pending is shown by all that have the model's rows, or could. @param {Mutation} mutation @param {Iterable<Collection>} [collections] */
+  #show(mutation, collections) {
+    for (const part of partsOf(mutation)) {
+      if (part.wait || part.action) continue;
+      for (const collection of collections ?? this.#of(part.modelname)) if (collection.table.name === part.modelname) collection.view.add(part);
+    }
+  }
+
   /** @param {Mutation} mutation */
-  #confirmed({ modelname, name, key }) {
-    if (name && key === name) this.#named(modelname, name);
+  #confirmed(mutation) {
+    for (const { modelname, name, key } of partsOf(mutation)) if (name && key === name) this.#named(modelname, name);
+    const { seq = 0 } = mutation;
+    for (const collection of this.#all()) {
+      const mine = partsOf(mutation).filter(({ modelname, action }) => modelname === collection.table.name && !action);
+      const tells = (/** @type {Part} */ { key, row, rowSeq = seq }) => collection.rows.tells(/** @type {Id} */ (this.#names.idOf(key)), row, rowSeq);
+      if (mine.every(tells)) collection.rows.heard(seq);
+    }
   }
 
   /** A row that was created here has its id. @param {string} modelname @param {string} name */
   #named(modelname, name) {
     const id = this.#names.idOf(name);
     if (id === undefined) return;
-    this.#collections.get(modelname)?.view.settle(name, id);
-    // Pending rows may name it in their fields.
-    for (const mutation of this.#session.mutations.naming(name)) this.#collections.get(mutation.modelname)?.view.touchPending(mutation);
+    this.#tables.get(modelname)?.named(name, id);
+    for (const part of this.#session.mutations.naming(name).flatMap(partsOf)) {
+      // Pending rows may name it in their fields.
+      for (const { view } of this.#of(part.modelname)) view.nudge(part.key);
+    }
   }
 
   /** @param {Mutation} mutation @param {Error} [error] */
   #ended(mutation, error) {
     this.#pending -= 1;
-    this.#collections.get(mutation.modelname)?.view.remove(mutation);
+    this.#hide(mutation, () => true);
     this.#rejected(mutation, error);
     this.#soon();
-    const { isPartial, modelname, idName, row } = mutation;
-    if (isPartial && row && mutation.resolve) mutation.row = this.#get(modelname, idName, row[idName]).catch(() => row);
+    for (const part of partsOf(mutation)) {
+      const { isPartial, modelname, idName, row } = part;
+      if (isPartial && row && mutation.resolve) part.row = this.#get(modelname, idName, row[idName]).catch(() => row);
+    }
+  }
+
+  /** @param {Mutation} mutation @param {(collection: Collection) => boolean} from */
+  #hide(mutation, from) {
+    for (const part of partsOf(mutation)) for (const collection of this.#of(part.modelname)) if (from(collection)) collection.view.remove(part);
   }
 
   /** @param {Mutation} mutation @param {Error} [error] */
-  #rejected({ modelname, method, model }, error) {
+  #rejected(mutation, error) {
     if (!(error instanceof SyncError)) return;
-    const rejection = { modelname, method, model: this.#names.shown(model), error };
+    const parts = partsOf(mutation);
+    const { modelname } = parts[error.index ?? 0] ?? mutation;
+    const model = this.#names.shown(mutation.parts ? parts.map(({ model }) => model) : mutation.model);
+    const rejection = { modelname, method: mutation.method, model, error };
     for (const listener of [...this.#rejectionListeners]) guarded(() => listener(rejection));
   }
 
   /** Ends the mutations that the rows show by now; where nobody looks at the rows, all that are confirmed. */
   #settle() {
-    for (const collection of this.#collections.values()) collection.settle();
-    this.#session.mutations.settle(({ modelname, seq = 0 }) => {
-      const collection = this.#collections.get(modelname);
-      if (!collection?.isHeld || collection.error) return true;
-      return collection.rows.epoch === this.#session.epoch && collection.rows.reached >= seq;
-    });
+    for (const collection of this.#all()) collection.show();
+    const { epoch, mutations } = this.#session;
+    for (const mutation of mutations.confirmed) this.#hide(mutation, (collection) => collection.hasReached(mutation.seq ?? 0, epoch));
+    mutations.settle((mutation) =>
+      partsOf(mutation).every(({ modelname }) =>
+        this.#of(modelname).every((collection) => !collection.isHeld || collection.error || collection.hasReached(mutation.seq ?? 0, epoch)),
+      ),
+    );
     this.#notify();
   }
 
   // Rows.
 
   /** @param {string} name @param {string} idName */
-  #collection(name, idName) {
-    let collection = this.#collections.get(name);
-    if (!collection) {
-      const added = (collection = new Collection(name, idName, this.#names, {
+  #table(name, idName) {
+    let table = this.#tables.get(name);
+    if (!table) {
+      table = new Table(name, idName, this.#names, {
         environment: this.#environment,
-        ask: () => this.#ask(added),
-        leave: () => this.#leave(added),
+        abilities: () => this.#abilities,
+        opened: (collection) => this.#opened(collection),
+        ask: (collection) => this.#ask(collection),
+        leave: (collection) => this.#leave(collection),
         touched: () => this.#soon(),
         isStored: this.#opening !== undefined,
-      }));
-      for (const mutation of this.#shownPending(name)) added.view.add(mutation);
-      if (this.#opening) added.restored = this.#opening.then(() => this.#keeper?.restore(added, (created) => this.#created(created))).catch((error) => this.#unkept(error));
-      this.#collections.set(name, added);
-      if (this.reason) added.end();
+      });
+      this.#tables.set(name, table);
     }
-    return collection;
+    return table;
   }
 
-  /** What is pending and shown on top of a model's rows. @param {string} name */
-  #shownPending(name) {
-    return this.#session.mutations.pending.filter(({ modelname, wait }) => modelname === name && !wait);
+  /** All subscriptions. */
+  #all() {
+    return [...this.#tables.values()].flatMap(({ collections }) => [...collections.values()]);
+  }
+
+  /** Those to a model's rows. @param {string} modelname */
+  #of(modelname) {
+    return [...(this.#tables.get(modelname)?.collections.values() ?? [])];
+  }
+
+  /** @param {Collection} collection that is new */
+  #opened(collection) {
+    for (const mutation of this.#session.mutations.pending) this.#show(mutation, [collection]);
+    if (this.#opening) {
+      const restored = this.#opening.then(() => this.#keeper?.restore(collection, (created) => this.#created(created)));
+      collection.restored = restored.catch((error) => this.#unkept(error));
+    }
+    if (this.reason) collection.end();
+  }
+
+  /** The server can do other things than it was thought to. @param {import("./table.js").Abilities} abilities */
+  #learn({ features, indexed }) {
+    const before = JSON.stringify(this.#abilities);
+    this.#abilities = { features, indexed };
+    if (JSON.stringify(this.#abilities) === before) return;
+    for (const { queries } of this.#all()) for (const query of [...queries]) query.rebind();
   }
 
   /** While a welcome is read the status is not `online` yet. */
@@ -344,19 +436,20 @@ export class Database {
     if (collection.restored) await collection.restored;
     collection.restored = undefined;
     if (this.status !== "online" && !this.#isWelcome) return;
-    if (!collection.isHeld || collection.id !== undefined) return;
-    const { name, rows } = collection;
+    if (!collection.isHeld || collection.id !== undefined || collection.isLocal) return;
+    const { table, rows, wanted } = collection;
     collection.id = this.#request("s");
     rows.begin(this.#session.epoch);
     const since = rows.cursor;
-    this.#session.send({ method: "subscribe", id: collection.id, modelname: name, since, since_seq: since && rows.reached });
+    this.#session.send({ method: "subscribe", id: collection.id, modelname: table.name, ...wanted, since, since_seq: since && rows.reached });
   }
 
   /** @param {Collection} collection */
   #leave(collection) {
-    const { id } = collection;
+    const { id, table } = collection;
     if (id !== undefined && this.status === "online") this.#session.send({ method: "unsubscribe", id });
     collection.left();
+    table.left(collection);
     this.#settle();
   }
 
@@ -366,18 +459,12 @@ export class Database {
     return `${kind}${this.#requests}`;
   }
 
-  /** @param {string} name @param {Id} key */
-  #shown(name, key) {
-    const collection = this.#collections.get(name);
-    collection?.flush();
-    return collection?.view.shown.get(collection.view.keyOf(key));
-  }
-
   /** @param {string} modelname @param {string} idName @param {Id} id */
   async #get(modelname, idName, id) {
-    const collection = this.#collections.get(modelname);
-    if (collection?.restored) await collection.restored;
-    if (collection && collection.rows.status !== "loading" && collection.isHeld) return this.#shown(modelname, id);
+    const table = this.#table(modelname, idName);
+    for (const { restored } of this.#of(modelname)) if (restored) await restored;
+    const shown = table.shown(id);
+    if (shown || table.isWhole) return shown;
     const read = this.#request("r");
     const ask = () => this.#session.send({ method: "read", id: read, modelname, model: this.#names.wire({ [idName]: id }) });
     const answer = await new Promise((resolve, reject) => {
@@ -385,25 +472,26 @@ export class Database {
       this.#reads.set(read, { ask, done: (answer) => (answer instanceof SyncError ? reject(answer) : resolve(answer)) });
       if (this.status === "online") ask();
     });
-    const pending = this.#shownPending(modelname).filter(({ key }) => this.#names.shown(key) === this.#names.shown(id));
-    return replay(answer.model, pending, this.#names, idName);
+    const isOfIt = (/** @type {Part} */ part) => part.modelname === modelname && !part.wait && !part.action && this.#names.shown(part.key) === this.#names.shown(id);
+    return replay(answer.model, this.#session.mutations.pending.flatMap(partsOf).filter(isOfIt), this.#names, idName);
   }
 
   // What the server says.
 
   /** @param {Message} welcome */
-  #welcomed({ schema }) {
-    this.#schema ??= schema;
-    this.#keeper?.identify();
+  #welcomed(welcome) {
+    this.#schema ??= welcome.schema;
+    this.#learn(/** @type {any} */ (welcome));
+    this.#keeper?.identify(this.#abilities);
     this.#isWelcome = true;
-    for (const collection of this.#collections.values()) this.#ask(collection);
+    for (const collection of this.#all()) this.#ask(collection);
     for (const { ask } of this.#reads.values()) ask();
     this.#isWelcome = false;
   }
 
   /** @param {Status} status */
   #became(status) {
-    for (const collection of this.#collections.values()) {
+    for (const collection of this.#all()) {
       if (status === "offline") collection.left();
       else if (status === "closed") collection.end();
     }
@@ -413,31 +501,37 @@ export class Database {
     if (status === "closed") this.#keeper?.close();
   }
 
-  /** @param {Message} message */
+  /** @param {any} message */
   #apply(message) {
-    switch (message.method) {
+    const { method, id, modelname } = message;
+    const rows = this.#asked(id)?.rows;
+    switch (method) {
       case "create":
         this.#created([message]);
       // falls through
       case "update":
       case "delete":
       case "remove":
-        return this.#collections.get(message.modelname)?.rows.change(/** @type {any} */ (message));
+        for (const collection of this.#of(modelname)) collection.rows.change(message);
+        return;
+      case "window":
+        this.#created(message.in.map((/** @type {any} */ model, /** @type {number} */ index) => ({ modelname, model, cid: message.cids?.[index] })));
+        return this.#asked(message.query)?.rows.window(message);
       case "read":
-        if (this.#reads.has(message.id)) return this.#answered(message);
-        return this.#asked(message.id)?.rows.page(message.models, message.seqs);
+        if (this.#reads.has(id)) return this.#answered(message);
+        return rows?.page(message.models, message.seqs);
       case "changes":
         this.#created(message.changes);
-        return this.#asked(message.id)?.rows.catchUp(message.changes);
+        return rows?.catchUp(message.changes);
       case "reset":
-        return this.#asked(message.id)?.rows.reset();
+        return rows?.reset();
       case "live": {
-        const collection = this.#asked(message.id);
+        const collection = this.#asked(id);
         collection?.failed(undefined);
-        return collection?.live(message.seq, message.cursor, this.#session.mutations.undecided(collection.name));
+        return collection?.live(message.seq, message.cursor, this.#session.mutations.undecided(collection.table.name));
       }
       case "progress":
-        for (const { rows } of this.#collections.values()) rows.progress(message.seq);
+        for (const { rows } of this.#all()) rows.progress(message.seq);
         return;
       case "error":
         return this.#error(message);
@@ -476,17 +570,15 @@ export class Database {
     const delay = message.retry_after_ms ?? backoff(0, this.#environment.random);
     if (read) return void this.#environment.setTimeout(() => this.status === "online" && read.ask(), delay);
     if (!collection) return;
-    if (!message.retry) {
-      collection.rows.stale();
-      return collection.failed(error);
-    }
     collection.left();
-    collection.retry = this.#environment.setTimeout(() => this.#ask(collection), delay);
+    if (message.code === "bad_request" && collection.widen()) return void this.#ask(collection);
+    if (!message.retry || message.limit === "subscriptions") collection.failed(error);
+    if (message.retry) collection.retry = this.#environment.setTimeout(() => this.#ask(collection), delay);
   }
 
   /** @param {unknown} id */
   #asked(id) {
-    for (const collection of this.#collections.values()) if (collection.id !== undefined && collection.id === id) return collection;
+    return id === undefined ? undefined : this.#all().find((collection) => collection.id === id);
   }
 
   // Listeners.
@@ -501,14 +593,15 @@ export class Database {
   /** Tells the listeners what has changed. */
   #notify() {
     this.#isNotifying = true;
-    for (const collection of this.#collections.values()) collection.flush();
+    const collections = this.#all();
+    for (const collection of collections) collection.flush();
     this.#isNotifying = false;
-    for (const { queries } of [...this.#collections.values()]) for (const query of [...queries]) query.notify();
+    for (const query of new Set(collections.flatMap(({ queries }) => [...queries]))) query.notify();
     if (this.#pending !== this.#wasPending) {
       this.#wasPending = this.#pending;
       for (const listener of [...this.#pendingListeners]) guarded(() => listener(this.#pending));
     }
-    this.#keeper?.rows(this.#collections.values());
+    this.#keeper?.rows(collections);
   }
 
   // Storage.
@@ -516,11 +609,12 @@ export class Database {
   /** @param {string} storage */
   async #open(storage) {
     const { open } = await import("./storage.js");
-    const name = storage.slice("indexeddb:".length) || this.#url;
+    const name = storage.slice("indexeddb:".length) || (typeof this.#url === "function" ? addressOf("/sync") : this.#url);
     const silent = { welcomed() {}, message() {}, applied() {}, status() {}, added() {}, confirmed() {} };
     this.#keeper = await open(name, this.#environment, this.#session, (handlers) =>
       this.#begin({ ...silent, ended: (mutation, error) => this.#rejected(mutation, error), ...handlers }),
     );
+    this.#learn(this.#keeper.abilities);
   }
 
   /** It goes on without. @param {unknown} error */
