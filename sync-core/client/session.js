@@ -62,8 +62,7 @@ export class Session {
     this.#url = url;
     this.#token = token;
     this.#handlers = handlers;
-    const { added, confirmed, ended } = handlers;
-    this.mutations = new Mutations(environment, names, { added, confirmed, ended, send: (message) => this.send(message) });
+    this.mutations = new Mutations(environment, names, { ...handlers, send: (message) => this.send(message) });
     this.#line = new Line(url, environment, {
       astray: (cause) => this.#failed("url", cause),
       opened: () => this.#hello(),
@@ -207,8 +206,5 @@ export class Session {
 
 /** `crypto.randomUUID` exists on secure origins only. */
 export function uuid() {
-  const hex = randomHex(16).split("");
-  hex[12] = "4";
-  hex[16] = "89ab"[Number.parseInt(hex[16], 16) % 4];
-  return hex.join("").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+  return randomHex(16).replace(/^(.{8})(.{4}).(.{3}).(.{3})/, "$1-$2-4$3-a$4-");
 }

@@ -181,6 +181,10 @@ export class Keeper {
   async #finish(slot) {
     await new Promise((resolve) => {
       const session = this.#begin({
+        welcomed() {},
+        message() {},
+        added() {},
+        confirmed() {},
         applied: () => {
           session.mutations.settle(() => true);
           if (session.reason || !session.mutations.isIdle) return;

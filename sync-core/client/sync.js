@@ -20,7 +20,7 @@ import { SyncError } from "./error.js";
 import { addressOf, backoff } from "./line.js";
 import { Model } from "./model.js";
 import { partsOf } from "./mutations.js";
-import { Names, newName } from "./names.js";
+import { Names } from "./names.js";
 import { Query, guarded } from "./query.js";
 import { Session } from "./session.js";
 import { Table } from "./table.js";
@@ -84,16 +84,16 @@ export class Database {
   #schema;
   #session;
   #names = new Names();
-  /** @type {Map<string, Model<any>>} */
-  #models = new Map();
   /** @type {Map<string, Table>} */
   #tables = new Map();
+  /** @type {WeakMap<Table, Model<any>>} */
+  #models = new WeakMap();
   /** What the server, or that of the last time, can do. @type {import("./table.js").Abilities} */
   #abilities = {};
   /** What is written at once. @type {Part[] | undefined} */
   #batch;
-  /** Single rows that were asked for. @type {Map<string, {ask: () => void, done: (message: Message) => void}>} */
-  #reads = new Map();
+  /** Who hears what is said to a request that is no subscription. @type {Map<unknown, (message: Message) => void>} */
+  #answers = new Map();
   #requests = 0;
   /** @type {Set<(status: Status) => void>} */
   #statusListeners = new Set();
@@ -206,29 +206,10 @@ export class Database {
    * @returns {Model<S[M]>} the same one for the same name
    */
   model(name, { id = "id" } = {}) {
-    let model = this.#models.get(name);
-    if (!model) {
-      const table = () => this.#table(name, id);
-      const part = { modelname: name, idName: id };
-      model = new Model(name, id, {
-        create: (row, options) => {
-          const cid = newName();
-          const key = /** @type {any} */ (row)?.[id] ?? cid;
-          return { key, promise: this.#write({ ...part, method: "create", key, name: cid, model: row, ...options }) };
-        },
-        write: (method, row, options) => this.#write({ ...part, method, key: /** @type {any} */ (row)?.[id], model: row, ...options }),
-        action: (action, args = {}) => this.#write({ ...part, method: "action", key: "", action, model: args }),
-        row: (key) => table().shown(key),
-        get: (key) => this.#get(name, id, key),
-        key: (key) => table().keyOf(key),
-        id: (key) => this.#names.idOf(key),
-        pending: (key) => table().pending(key),
-        seq: (key) => table().seqOf(this.#names.idOf(key)),
-        table,
-      });
-      this.#models.set(name, model);
-    }
-    if (model.idName !== id) throw new TypeError(`model ${name}: its id was said to be \`${model.idName}\``);
+    const table = this.#table(name, id);
+    if (table.idName !== id) throw new TypeError(`model ${name}: its id was said to be \`${table.idName}\``);
+    let model = this.#models.get(table);
+    if (!model) this.#models.set(table, (model = new Model(table, { write: (part) => this.#write(part), get: (table, id) => this.#get(table, id) })));
     return model;
   }
 
@@ -281,7 +262,7 @@ export class Database {
   /** What this page was made for, of the models that it uses. */
   #madeFor() {
     if (!this.#schema) return;
-    return Object.fromEntries(Object.entries(this.#schema).filter(([name]) => this.#models.has(name)));
+    return Object.fromEntries(Object.entries(this.#schema).filter(([name]) => this.#tables.has(name)));
   }
 
   // Writes.
@@ -347,7 +328,7 @@ export class Database {
     this.#soon();
     for (const part of partsOf(mutation)) {
       const { isPartial, modelname, idName, row } = part;
-      if (isPartial && row && mutation.resolve) part.row = this.#get(modelname, idName, row[idName]).catch(() => row);
+      if (isPartial && row && mutation.resolve) part.row = this.#get(this.#table(modelname, idName), row[idName]).catch(() => row);
     }
   }
 
@@ -459,21 +440,24 @@ export class Database {
     return `${kind}${this.#requests}`;
   }
 
-  /** @param {string} modelname @param {string} idName @param {Id} id */
-  async #get(modelname, idName, id) {
-    const table = this.#table(modelname, idName);
-    for (const { restored } of this.#of(modelname)) if (restored) await restored;
+  /** @param {Table} table @param {Id} id */
+  async #get(table, id) {
+    const { name, idName } = table;
+    for (const { restored } of this.#of(name)) if (restored) await restored;
     const shown = table.shown(id);
     if (shown || table.isWhole) return shown;
-    const read = this.#request("r");
-    const ask = () => this.#session.send({ method: "read", id: read, modelname, model: this.#names.wire({ [idName]: id }) });
-    const answer = await new Promise((resolve, reject) => {
-      if (this.reason) return reject(new SyncError({ code: "closed", message: this.reason.message }));
-      this.#reads.set(read, { ask, done: (answer) => (answer instanceof SyncError ? reject(answer) : resolve(answer)) });
-      if (this.status === "online") ask();
-    });
-    const isOfIt = (/** @type {Part} */ part) => part.modelname === modelname && !part.wait && !part.action && this.#names.shown(part.key) === this.#names.shown(id);
-    return replay(answer.model, this.#session.mutations.pending.flatMap(partsOf).filter(isOfIt), this.#names, idName);
+    const { read } = await import("./reads.js");
+    const host = {
+      environment: this.#environment,
+      send: (/** @type {object} */ message) => this.#session.send(message),
+      status: () => this.status,
+      reason: () => this.reason,
+      onstatus: (/** @type {(status: string) => void} */ listener) => this.onstatus(listener),
+      answers: this.#answers,
+    };
+    const row = await read(host, this.#request("r"), name, this.#names.wire({ [idName]: id }));
+    const isOfIt = (/** @type {Part} */ { modelname, key, wait, action }) => modelname === name && !wait && !action && table.keyOf(key) === table.keyOf(id);
+    return replay(row, this.#session.mutations.pending.flatMap(partsOf).filter(isOfIt), this.#names, idName);
   }
 
   // What the server says.
@@ -485,7 +469,6 @@ export class Database {
     this.#keeper?.identify(this.#abilities);
     this.#isWelcome = true;
     for (const collection of this.#all()) this.#ask(collection);
-    for (const { ask } of this.#reads.values()) ask();
     this.#isWelcome = false;
   }
 
@@ -495,7 +478,6 @@ export class Database {
       if (status === "offline") collection.left();
       else if (status === "closed") collection.end();
     }
-    if (status === "closed") for (const { done } of this.#reads.values()) done(/** @type {any} */ (this.reason));
     for (const listener of [...this.#statusListeners]) guarded(() => listener(status));
     this.#notify();
     if (status === "closed") this.#keeper?.close();
@@ -504,6 +486,8 @@ export class Database {
   /** @param {any} message */
   #apply(message) {
     const { method, id, modelname } = message;
+    const answer = this.#answers.get(id);
+    if (answer) return answer(message);
     const rows = this.#asked(id)?.rows;
     switch (method) {
       case "create":
@@ -518,7 +502,6 @@ export class Database {
         this.#created(message.in.map((/** @type {any} */ model, /** @type {number} */ index) => ({ modelname, model, cid: message.cids?.[index] })));
         return this.#asked(message.query)?.rows.window(message);
       case "read":
-        if (this.#reads.has(id)) return this.#answered(message);
         return rows?.page(message.models, message.seqs);
       case "changes":
         this.#created(message.changes);
@@ -544,35 +527,20 @@ export class Database {
       const name = this.#names.of(cid);
       // Others hear the cid too: what they create under it later is not this row. Nor is a row called by its name that has an id of its own.
       if (name === undefined || this.#names.idOf(name) !== undefined) continue;
-      this.#names.settle(name, model[this.#models.get(modelname)?.idName ?? "id"]);
+      this.#names.settle(name, model[this.#tables.get(modelname)?.idName ?? "id"]);
       this.#session.mutations.heard(name, model);
       this.#named(modelname, name);
     }
   }
 
   /** @param {Message} message */
-  #answered(message) {
-    const read = this.#reads.get(message.id);
-    this.#reads.delete(message.id);
-    read?.done(message);
-  }
-
-  /** @param {Message} message */
   #error(message) {
-    const error = new SyncError(/** @type {any} */ (message));
     const collection = this.#asked(message.id);
-    const read = this.#reads.get(message.id);
-    if (read && !message.retry) {
-      this.#reads.delete(message.id);
-      return read.done(message.code === "not_found" ? { method: "read" } : /** @type {any} */ (error));
-    }
-    if (!collection && !read) return console.error(`sync: ${message.code}: ${message.message}`);
-    const delay = message.retry_after_ms ?? backoff(0, this.#environment.random);
-    if (read) return void this.#environment.setTimeout(() => this.status === "online" && read.ask(), delay);
-    if (!collection) return;
+    if (!collection) return console.error(`sync: ${message.code}: ${message.message}`);
     collection.left();
     if (message.code === "bad_request" && collection.widen()) return void this.#ask(collection);
-    if (!message.retry || message.limit === "subscriptions") collection.failed(error);
+    if (!message.retry || message.limit === "subscriptions") collection.failed(new SyncError(/** @type {any} */ (message)));
+    const delay = message.retry_after_ms ?? backoff(0, this.#environment.random);
     if (message.retry) collection.retry = this.#environment.setTimeout(() => this.#ask(collection), delay);
   }
 
@@ -610,10 +578,8 @@ export class Database {
   async #open(storage) {
     const { open } = await import("./storage.js");
     const name = storage.slice("indexeddb:".length) || (typeof this.#url === "function" ? addressOf("/sync") : this.#url);
-    const silent = { welcomed() {}, message() {}, applied() {}, status() {}, added() {}, confirmed() {} };
-    this.#keeper = await open(name, this.#environment, this.#session, (handlers) =>
-      this.#begin({ ...silent, ended: (mutation, error) => this.#rejected(mutation, error), ...handlers }),
-    );
+    const ended = (/** @type {Mutation} */ mutation, /** @type {Error | undefined} */ error) => this.#rejected(mutation, error);
+    this.#keeper = await open(name, this.#environment, this.#session, (handlers) => this.#begin(/** @type {any} */ ({ ended, ...handlers })));
     this.#learn(this.#keeper.abilities);
   }
 
@@ -625,16 +591,17 @@ export class Database {
 
 /** @returns {Environment} */
 function surroundings() {
+  const { WebSocket, window, document, indexedDB, BroadcastChannel, navigator } = globalThis;
   return {
-    WebSocket: globalThis.WebSocket,
+    WebSocket,
     setTimeout: (run, milliseconds) => globalThis.setTimeout(run, milliseconds),
     clearTimeout: (timer) => globalThis.clearTimeout(timer),
     random: Math.random,
-    window: globalThis.window,
-    document: globalThis.document,
-    indexedDB: globalThis.indexedDB,
-    locks: globalThis.navigator?.locks,
-    BroadcastChannel: globalThis.BroadcastChannel,
+    window,
+    document,
+    indexedDB,
+    locks: navigator?.locks,
+    BroadcastChannel,
   };
 }
 
