@@ -92,16 +92,25 @@ export class Query {
     return this.snapshot.error;
   }
 
+  /** Nothing will change any more. @internal */
+  get isOver() {
+    return this.#collection.isOver;
+  }
+
+  /** Whether the server says which rows are the first. @internal */
+  get isWindow() {
+    return this.#collection.wanted.limit !== undefined;
+  }
+
   /**
-   * The last row that is shown and confirmed, if there may be others behind it: of those nothing is known where the server says which are the first.
+   * The last of the rows, if there may be others behind it: of those nothing is known where the server says which are the first.
    * @internal
    * @returns {Row | undefined}
    */
   get edge() {
-    const { rows, wanted } = this.#collection;
-    const confirmed = wanted.limit ? [...rows.rows.values()] : this.#rows.slice(0, this.#limit);
-    if (confirmed.length < this.#limit || (!wanted.limit && this.#rows.length <= this.#limit)) return;
-    return confirmed.reduce((last, row) => (this.#compare(row, last) > 0 ? row : last));
+    const rows = this.isWindow ? [...this.#collection.rows.rows.values()] : this.#rows;
+    if (rows.length < this.#limit + (this.isWindow ? 0 : 1)) return;
+    return rows.slice(0, this.#limit).reduce((last, row) => (this.#compare(row, last) > 0 ? row : last));
   }
 
   /**
@@ -163,7 +172,7 @@ export class Query {
         if (snapshot !== seen && (snapshot.status !== "loading" || snapshot.error)) {
           seen = snapshot;
           yield snapshot;
-        } else if (this.#collection.isOver) return;
+        } else if (this.isOver) return;
         else await new Promise((resolve) => (wake = () => resolve(undefined)));
       }
     } finally {
@@ -211,12 +220,12 @@ export class Query {
 
   /** @internal @param {readonly Change[]} changes of the collection's rows */
   apply(changes) {
-    const { version, rows, error, wanted } = this.#collection;
+    const { version, rows, error } = this.#collection;
     if (this.#version === version || this.#listeners.size === 0) return;
     const isOther = (/** @type {Row | undefined} */ row) => !row || !this.#holds(row);
     const isSame = this.#snapshot?.status === rows.status && this.#snapshot.error === error;
-    if (wanted.limit || !isSame || !changes.every(({ before, after }) => isOther(before) && isOther(after))) this.#snapshot = undefined;
-    if (wanted.limit || this.#version < 0 || (changes.length > 64 && changes.length > this.#rows.length / 8)) this.#build(version);
+    if (this.isWindow || !isSame || !changes.every(({ before, after }) => isOther(before) && isOther(after))) this.#snapshot = undefined;
+    if (this.isWindow || this.#version < 0 || (changes.length > 64 && changes.length > this.#rows.length / 8)) this.#build(version);
     else for (const { before, after } of changes) this.#replace(before, after);
     this.#version = version;
     this.#untold ??= new Map();
@@ -241,7 +250,7 @@ export class Query {
 
   /** @param {number} version */
   #build(version) {
-    const edge = this.#collection.wanted.limit && this.edge;
+    const edge = this.isWindow ? this.edge : undefined;
     const isShown = (/** @type {Row} */ row) => this.#holds(row) && !(edge && this.#compare(row, edge) > 0);
     this.#rows = [...this.#collection.view.shown.values()].filter(isShown).sort(this.#compare);
     this.#version = version;

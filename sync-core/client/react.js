@@ -22,7 +22,10 @@
 
 import { useCallback, useMemo, useSyncExternalStore } from "react";
 
-import { Query } from "./query.js";
+/**
+ * @template R
+ * @typedef {import("./query.js").Query<R>} Query
+ */
 
 /** On the server, and while a page of the server's is hydrated. @type {import("./query.js").Snapshot<any>} */
 const NOTHING_YET = Object.freeze({ rows: Object.freeze([]), status: "loading", error: undefined });
@@ -49,8 +52,8 @@ export function useQuery(query) {
   query.rest();
   const { table, options } = query.source;
   const { subscribe, snapshot } = useMemo(() => {
-    /** @type {Query<R>} */
-    const own = new Query(table, options);
+    // Of its pages, if it has any.
+    const own = new /** @type {any} */ (query.constructor)(table, options);
     own.rest();
     return { subscribe: (/** @type {() => void} */ changed) => own.subscribe(changed), snapshot: () => own.snapshot };
   }, [table, canonical(options)]);

@@ -23,12 +23,12 @@ import { backoff } from "./line.js";
  * @param {Host} host
  * @param {string} id of the request
  * @param {string} modelname
- * @param {any} model with the row's id
+ * @param {() => any} model with the row's id, as it is known by then
  * @returns {Promise<any>} undefined if there is none
  */
 export async function read({ environment, send, status, reason, onstatus, answers }, id, modelname, model) {
   const ask = () => {
-    if (status() === "online") send({ method: "read", id, modelname, model });
+    if (status() === "online") send({ method: "read", id, modelname, model: model() });
   };
   let end = () => {};
   try {

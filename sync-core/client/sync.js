@@ -455,7 +455,7 @@ export class Database {
       onstatus: (/** @type {(status: string) => void} */ listener) => this.onstatus(listener),
       answers: this.#answers,
     };
-    const row = await read(host, this.#request("r"), name, this.#names.wire({ [idName]: id }));
+    const row = await read(host, this.#request("r"), name, () => this.#names.wire({ [idName]: id }));
     const isOfIt = (/** @type {Part} */ { modelname, key, wait, action }) => modelname === name && !wait && !action && table.keyOf(key) === table.keyOf(id);
     return replay(row, this.#session.mutations.pending.flatMap(partsOf).filter(isOfIt), this.#names, idName);
   }

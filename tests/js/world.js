@@ -121,11 +121,14 @@ export class World {
           { code: "limit", message: "", limit: "in_flight", retry_after_ms: below(300) },
         ]);
       },
-      committed: ({ model, cid, seq }, method, by) => {
-        if (cid) this.cids.set(model.id, this.nameOf(cid));
-        if (method !== "delete") this.written.set(model.title, (this.written.get(model.title) ?? 0) + 1);
+      committed: (changes, by) => {
         const owner = this.wires.find(({ connection }) => connection && connection === by)?.owner;
-        if (owner) this.committed(owner, method, this.key(model.id), model.title, { epoch: this.server.epoch, seq });
+        for (const { change } of changes) if (change.cid) this.cids.set(change.model.id, this.nameOf(change.cid));
+        for (const { change, method } of changes) {
+          const { model, seq } = change;
+          if (change.method !== "delete") this.written.set(model.title, (this.written.get(model.title) ?? 0) + 1);
+          if (owner && method !== "action") this.committed(owner, method, this.key(model.id), model.title, { epoch: this.server.epoch, seq });
+        }
         this.remember();
       },
     });
