@@ -113,9 +113,12 @@ export class View {
     const { names, idName } = this.#table;
     const id = names.idOf(key);
     if (id !== undefined && this.#table.keyOf(id) !== key) return; // it is shown under its other name
-    const pending = this.#pending.get(key) ?? [];
-    const row = id === undefined ? undefined : (this.#collection.rows.rows.get(id) ?? (pending.length > 0 ? this.#table.elsewhere(id, this.#collection) : undefined));
-    return replay(row, this.#landed.has(key) ? pending.slice(1) : pending, names, idName);
+    const all = this.#pending.get(key) ?? [];
+    const pending = this.#landed.has(key) ? all.slice(1) : all;
+    let row = id === undefined ? undefined : this.#collection.rows.rows.get(id);
+    // It may come into this subscription by what is pending.
+    if (!row && id !== undefined && pending.length > 0 && pending[0].method !== "create") row = this.#table.elsewhere(id, this.#collection);
+    return replay(row, pending, names, idName);
   }
 }
 

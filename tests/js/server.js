@@ -28,6 +28,8 @@ export class Server {
   /** @type {Set<Connection>} */
   connections = new Set();
   lastId = 0;
+  /** Whoever asked for what is being committed will not hear of it now. */
+  isUnsure = false;
 
   /**
    * @param {object} [options]
@@ -416,8 +418,10 @@ export class Connection {
     const isBatch = method === "batch";
     const requests = (isBatch ? message.requests : [message]).map((request) => ({ ...request, model: this.#resolve(request.model), args: this.#resolve(request.args) }));
     for (const request of isBatch ? message.requests : []) assert.ok(!("id" in request) && !("ack" in request), "requests have no id of their own");
-    const result = this.#server.transact(requests, this);
     const unsure = this.#server.fail(message) !== undefined;
+    this.#server.isUnsure = unsure;
+    const result = this.#server.transact(requests, this);
+    this.#server.isUnsure = false;
     // On a connection a confirm comes after the changes up to its seq.
     for (const subscription of this.subscriptions.values()) {
       while (subscription.mode === "catch-up" || (subscription.wasLive && subscription.mode !== "live")) this.#step(subscription, Infinity);
