@@ -149,9 +149,9 @@ export class Collection {
     this.rows.show();
   }
 
-  /** Whether all is here that was confirmed up to a seq, or will never be. @param {number} seq @param {string} [epoch] */
-  hasReached(seq, epoch) {
-    return this.isLocal || (this.rows.epoch === epoch && this.rows.reached >= seq);
+  /** Whether what was confirmed is here, or will never be. @param {Mutation} mutation @param {string} [epoch] */
+  shows({ seq = 0, told }, epoch) {
+    return this.isLocal || told?.has(this) || (this.rows.epoch === epoch && this.rows.reached >= seq);
   }
 
   /** Brings what the queries have up to date; they tell their listeners when they are asked to. */

@@ -42,7 +42,10 @@ import { cidOf } from "./names.js";
  *   although no answer came. `seq`: it is confirmed, and waits until the rows show it.
  */
 
-/** @typedef {Content & {sent?: boolean}} Mutation `sent`: on this line, and not answered yet */
+/**
+ * @typedef {Content & {sent?: boolean, told?: Set<import("./collection.js").Collection>}} Mutation
+ *   `sent`: on this line, and not answered yet. `told`: where the rows showed it already when it was confirmed.
+ */
 
 /**
  * Where the queue is kept for later.

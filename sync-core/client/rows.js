@@ -128,7 +128,7 @@ export class Rows {
       this.#wait(change.model[this.#idName], changed);
       if (this.#ready) this.#ready.seq = Math.max(this.#ready.seq, change.seq);
     } else if (this.status === "live") this.#apply(change.model[this.#idName], changed);
-    this.heard(change.seq);
+    this.#hear(change.seq);
   }
 
   /**
@@ -144,11 +144,11 @@ export class Rows {
       for (const id of out) this.#drop(id);
       models.forEach((row, index) => this.#put(row[this.#idName], seqs[index], row, cids?.[index]));
     }
-    this.heard(seq);
+    this.#hear(seq);
   }
 
   /** All that happened up to a seq has been received when this frame has. @param {number} seq */
-  heard(seq) {
+  #hear(seq) {
     if (this.status === "live" && !this.#waiting) this.#heard = Math.max(this.#heard, seq);
   }
 
@@ -159,6 +159,7 @@ export class Rows {
    * @param {number} seq of the row
    */
   tells(id, row, seq) {
+    if (this.status !== "live" || this.#waiting) return false;
     const had = this.#seqs.get(id);
     return row && (this.holds ? this.holds(row) : had !== undefined) ? had !== undefined && had >= seq : had === undefined;
   }

@@ -246,7 +246,7 @@ class Journal {
   }
 
   /** @param {Mutation} mutation */
-  put({ sent, doubtful, resolve, reject, parts, ...content }) {
+  put({ sent, told, doubtful, resolve, reject, parts, ...content }) {
     const kept = { ...content, parts: parts?.map(({ resolve, reject, ...part }) => part) };
     this.#change(`${content.n}`, (transaction) => transaction.objectStore(MUTATIONS).put(kept, [this.#slot, content.n]));
     this.soon();
@@ -345,7 +345,7 @@ class Journal {
       await completed(transaction);
     } catch (error) {
       this.isBroken = true;
-      console.warn("sync: nothing more is stored:", error);
+      console.warn("sync: nothing more is stored:", error); if (globalThis.process?.env.DBG) process._rawDebug("BROKEN", error);
     } finally {
       this.#isWriting = false;
       next?.resolve();

@@ -301,12 +301,9 @@ export class Database {
   /** @param {Mutation} mutation */
   #confirmed(mutation) {
     for (const { modelname, name, key } of partsOf(mutation)) if (name && key === name) this.#named(modelname, name);
-    const { seq = 0 } = mutation;
-    for (const collection of this.#all()) {
-      const mine = partsOf(mutation).filter(({ modelname, action }) => modelname === collection.table.name && !action);
-      const tells = (/** @type {Part} */ { key, row, rowSeq = seq }) => collection.rows.tells(/** @type {Id} */ (this.#names.idOf(key)), row, rowSeq);
-      if (mine.every(tells)) collection.rows.heard(seq);
-    }
+    const tells = (/** @type {Collection} */ { table, rows }) =>
+      partsOf(mutation).every((part) => part.modelname !== table.name || part.action || rows.tells(/** @type {Id} */ (this.#names.idOf(part.key)), part.row, part.rowSeq ?? 0));
+    mutation.told = new Set(this.#all().filter(tells));
   }
 
   /** A row that was created here has its id. @param {string} modelname @param {string} name */
@@ -351,10 +348,10 @@ export class Database {
   #settle() {
     for (const collection of this.#all()) collection.show();
     const { epoch, mutations } = this.#session;
-    for (const mutation of mutations.confirmed) this.#hide(mutation, (collection) => collection.hasReached(mutation.seq ?? 0, epoch));
+    for (const mutation of mutations.confirmed) this.#hide(mutation, (collection) => collection.shows(mutation, epoch));
     mutations.settle((mutation) =>
       partsOf(mutation).every(({ modelname }) =>
-        this.#of(modelname).every((collection) => !collection.isHeld || collection.error || collection.hasReached(mutation.seq ?? 0, epoch)),
+        this.#of(modelname).every((collection) => !collection.isHeld || collection.error || collection.shows(mutation, epoch)),
       ),
     );
     this.#notify();

@@ -79,10 +79,12 @@ export class Table {
    * @param {Collection} collection
    * @returns {Row | undefined}
    */
-  elsewhere(id, { rows: { status } }) {
+  elsewhere(id, { rows: { status, holds } }) {
     // What is not live may have rows that are not there any more.
     const [best] = this.#latest(({ rows }) => rows.rows.has(id) && (rows.status === "live" || status !== "live"));
-    return best?.rows.rows.get(id);
+    const row = best?.rows.rows.get(id);
+    // One that belongs where it is not is gone.
+    return row && !(status === "live" && holds?.(row)) ? row : undefined;
   }
 
   /** The seq of a row's last change. @param {Id} id @returns {number | undefined} */
@@ -107,9 +109,9 @@ export class Table {
     return [...this.collections.values()].filter(isOne).sort((a, b) => b.rows.reached - a.rows.reached);
   }
 
-  /** A row of a collection has changed: others may show it too, with what is pending. @param {Id} [id] */
+  /** A row of a collection has changed, or its status: others may show the row too, with what is pending. @param {Id} [id] */
   touched(id) {
-    if (id !== undefined && this.collections.size > 1) for (const { view } of this.collections.values()) view.nudge(id);
+    if (this.collections.size > 1) for (const { view } of this.collections.values()) view.nudge(id);
     this.#host.touched();
   }
 

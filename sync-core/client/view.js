@@ -80,10 +80,11 @@ export class View {
     this.#dirty.add(key);
   }
 
-  /** What is pending of a row may show otherwise: it names one that has its id by now, or the row has changed elsewhere. @param {Id} id */
+  /** What is pending of a row, or of any, may show otherwise: it names one that has its id by now, or the row has changed elsewhere. @param {Id} [id] */
   nudge(id) {
-    const key = this.#table.keyOf(id);
-    if (this.#pending.has(key)) this.#dirty.add(key);
+    if (this.#pending.size === 0) return;
+    const key = id === undefined ? undefined : this.#table.keyOf(id);
+    for (const pending of key === undefined ? this.#pending.keys() : [key]) if (this.#pending.has(pending)) this.#dirty.add(pending);
   }
 
   /**
