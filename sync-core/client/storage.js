@@ -345,7 +345,7 @@ class Journal {
       await completed(transaction);
     } catch (error) {
       this.isBroken = true;
-      console.warn("sync: nothing more is stored:", error); if (globalThis.process?.env.DBG) process._rawDebug("BROKEN", error);
+      console.warn("sync: nothing more is stored:", error);
     } finally {
       this.#isWriting = false;
       next?.resolve();
@@ -374,7 +374,11 @@ class Journal {
       /** @type {Stored | undefined} */
       const state = request.result;
       const isSame = state !== undefined && state.epoch === epoch;
-      if (isSame && state.reached >= reached) return this.isKept(collection);
+      if (isSame && state.reached >= reached) {
+        // Of what the storage has from here, rows may be ahead that changed since: they are kept once all is here up to there.
+        if (state.reached > reached || this.#base.get(name) !== reached) this.isKept(collection);
+        return;
+      }
       // The rows may have come further meanwhile; they must not be ahead of what is kept of the writes that made them.
       this.#writeQueue(transaction);
       const isFollowed = isSame && state.reached >= Math.max(rows.replaced, this.#base.get(name) ?? Infinity);

@@ -84,7 +84,7 @@ export class Table {
     const [best] = this.#latest(({ rows }) => rows.rows.has(id) && (rows.status === "live" || status !== "live"));
     const row = best?.rows.rows.get(id);
     // One that belongs where it is not is gone.
-    return row && !(status === "live" && holds?.(row)) ? row : undefined;
+    return row && !(status !== "loading" && holds?.(row)) ? row : undefined;
   }
 
   /** The seq of a row's last change. @param {Id} id @returns {number | undefined} */

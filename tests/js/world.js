@@ -484,7 +484,6 @@ export class Person {
       this.shown = { epoch, seq };
       return;
     }
-    if (process.env.DBG) { const show = (m) => [...m].map(([k, v]) => `${String(k).slice(0,6)} ${JSON.stringify(v)}`).sort(); const n = show(now); for (const [at, then] of history) { const l = show(this.replay(then, ...at.split(":").map(Number))); const d = [...n.filter((x) => !l.includes(x)).map((x) => "now " + x), ...l.filter((x) => !n.includes(x)).map((x) => "then " + x)]; if (d.length < 5) console.log(at, status, d); } console.log(this.writes.filter(w=>w.outcome==="pending" || w.commit?.seq>70)) }
     assert.fail(`shows what never was, or was before ${JSON.stringify(this.shown)}: ${JSON.stringify([...now])}`);
   }
 
