@@ -86,9 +86,10 @@ export class Collection {
     this.#linger = undefined;
   }
 
-  /** @param {Query} query */
-  release(query) {
+  /** @param {Query} query @param {boolean} [isMoved] it will not come back */
+  release(query, isMoved) {
     if (!this.queries.delete(query) || this.queries.size > 0) return;
+    if (isMoved) return this.#host.leave(this);
     this.#linger = this.#host.environment.setTimeout(() => {
       this.#linger = undefined;
       this.#host.leave(this);

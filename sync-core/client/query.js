@@ -211,7 +211,7 @@ export class Query {
     if (old.isLocal && collection.rows.status === "loading") collection.rows.status = "stale";
     if (this.#isHeld) {
       collection.hold(this);
-      old.release(this);
+      old.release(this, true);
     }
     this.#version = -1;
     this.#untold ??= new Map();

@@ -315,6 +315,7 @@ export class Database {
       // Pending rows may name it in their fields.
       for (const { view } of this.#of(part.modelname)) view.nudge(part.key);
     }
+    for (const { isLocal, queries } of this.#all()) if (isLocal) for (const query of [...queries]) query.rebind();
   }
 
   /** @param {Mutation} mutation @param {Error} [error] */

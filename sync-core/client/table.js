@@ -60,10 +60,7 @@ export class Table {
   /** A row that was created here has its id. @param {string} name @param {Id} id */
   named(name, id) {
     this.#namesById.set(id, name);
-    for (const collection of [...this.collections.values()]) {
-      collection.view.settle(name, id);
-      if (collection.isLocal) for (const query of [...collection.queries]) query.rebind();
-    }
+    for (const { view } of this.collections.values()) view.settle(name, id);
   }
 
   /** A row as the queries here show it. @param {Id} id @returns {Row | undefined} */
