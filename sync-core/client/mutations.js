@@ -250,12 +250,10 @@ export class Mutations {
 
   /** The server has told of a row before the confirm of its create. @param {string} name @param {any} row */
   heard(name, row) {
-    for (const mutation of this.#queue) {
-      const create = partsOf(mutation).find((part) => part.name === name);
-      if (!create) continue;
-      create.row = row;
-      this.#journal?.put(mutation);
-    }
+    const mutation = this.#queue.find((mutation) => mutation.name === name || mutation.parts?.some((part) => part.name === name));
+    if (!mutation) return;
+    for (const part of partsOf(mutation)) if (part.name === name) part.row = row;
+    this.#journal?.put(mutation);
   }
 
   /** The line is lost: whatever is under way on it will be asked for again. */
