@@ -113,6 +113,7 @@ fn command(server: &Server) -> clap::Command {
         ("store", server.store.to_string()),
         ("message_bytes", limits.message_bytes.to_string()),
         ("row_bytes", limits.row_bytes.to_string()),
+        ("transaction_bytes", limits.transaction_bytes.to_string()),
         ("json_depth", limits.json_depth.to_string()),
         ("in_flight", limits.in_flight.to_string()),
         ("unacknowledged", limits.unacknowledged.to_string()),
