@@ -51,6 +51,10 @@ pub struct Limits {
     #[cfg_attr(feature = "server", arg(long, value_name = "BYTES"))]
     pub outbox_bytes: usize,
 
+    /// How many bytes of rows the server keeps of a window, a subscription with `limit` (4,194,304). One whose rows take more ends with `limit`.
+    #[cfg_attr(feature = "server", arg(long, value_name = "BYTES"))]
+    pub window_bytes: usize,
+
     /// How many rows a `read` message holds at most (500).
     #[cfg_attr(feature = "server", arg(long, value_name = "ROWS"))]
     pub page_rows: usize,
@@ -68,6 +72,15 @@ pub struct Limits {
     /// How long a client may take to send the head of a request (5 seconds).
     #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
     pub handshake_timeout: Duration,
+
+    /// How long a client may take to say `hello` where the server authenticates, and how long that may take then (5 seconds).
+    #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
+    pub hello_timeout: Duration,
+
+    /// How many tickets may be waiting to be used (10,000): of those that are neither used nor 30 seconds old. Further ones are refused with
+    /// `limit`.
+    #[cfg_attr(feature = "server", arg(long, value_name = "TICKETS"))]
+    pub tickets: usize,
 
     /// How long requests in flight and open connections have to end when the server stops (10 seconds).
     #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
@@ -89,10 +102,13 @@ impl Default for Limits {
             unacknowledged: 256,
             subscriptions: 128,
             outbox_bytes: 1024 * 1024,
+            window_bytes: 4 * 1024 * 1024,
             page_rows: 500,
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(5),
+            hello_timeout: Duration::from_secs(5),
+            tickets: 10_000,
             shutdown_timeout: Duration::from_secs(10),
             client_retention: Duration::from_hours(30 * 24),
         }
@@ -112,7 +128,9 @@ impl Limits {
             ("unacknowledged", usize::try_from(self.unacknowledged).unwrap_or(usize::MAX), self.in_flight),
             ("subscriptions", self.subscriptions, 1),
             ("outbox_bytes", self.outbox_bytes, 1024),
+            ("window_bytes", self.window_bytes, 1024),
             ("page_rows", self.page_rows, 1),
+            ("tickets", self.tickets, 1),
         ];
         for (name, value, least) in sizes {
             if value < least {
@@ -123,6 +141,7 @@ impl Limits {
             ("ping_interval", self.ping_interval, Duration::from_millis(1)),
             ("pong_timeout", self.pong_timeout, Duration::from_millis(1)),
             ("handshake_timeout", self.handshake_timeout, Duration::from_millis(1)),
+            ("hello_timeout", self.hello_timeout, Duration::from_millis(1)),
             ("shutdown_timeout", self.shutdown_timeout, Duration::from_millis(1)),
             // Clients that are connected are noted every hour.
             ("client_retention", self.client_retention, Duration::from_hours(24)),

@@ -31,10 +31,11 @@
 //!
 //! # Features
 //!
-//! Both are on by default. A crate that only defines models needs neither.
+//! The first two are on by default. A crate that only defines models needs none.
 //!
 //! * `server`: [`Server`] with its WebSocket endpoint, axum router and command line.
 //! * `sqlite`: the SQLite store, with SQLite itself compiled in.
+//! * `jwt`: `Jwt`, which authenticates by JSON Web Tokens.
 
 // Nothing that comes from the network may panic.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic, clippy::unreachable))]
@@ -61,6 +62,8 @@ pub mod store;
 mod types;
 
 #[cfg(feature = "server")]
+mod authentication;
+#[cfg(feature = "server")]
 mod config;
 #[cfg(feature = "server")]
 mod connection;
@@ -77,6 +80,12 @@ mod server;
 #[cfg(feature = "server")]
 mod session;
 
+#[cfg(feature = "server")]
+pub use self::{
+    authentication::{Login, Ticket},
+    config::Limits,
+    server::{BuildError, Handle, Running, Server, ServerBuilder},
+};
 pub use self::{
     authority::Session,
     context::Context,
@@ -90,12 +99,10 @@ pub use self::{
     row_query::RowQuery,
     types::SyncType,
 };
-#[cfg(feature = "server")]
-pub use self::{
-    config::Limits,
-    server::{BuildError, Handle, Running, Server, ServerBuilder},
-};
 pub use sync_derive::{SyncType, SyncedModel, sync_handlers};
+
+#[cfg(feature = "jwt")]
+pub use self::authentication::Jwt;
 
 #[cfg(feature = "server")]
 pub mod docs {

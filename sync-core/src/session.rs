@@ -14,7 +14,7 @@ use crate::{
     model::Key,
     outbox::DisconnectReason,
     protocol::{
-        Frame, Hello, Message, Mutation, Query, Request, RequestId, Subject, Target, exceeds_depth,
+        Frame, Hello, Message, Mutation, Query, Request, RequestId, Rows, Subject, Target, exceeds_depth,
         response::{self, ErrorDetail},
     },
     store::MutationId,
@@ -22,6 +22,9 @@ use crate::{
 
 /// After so many messages in a row that could not be read the connection is closed: what sends them is no client.
 const UNREADABLE: u32 = 16;
+
+/// After so many that were refused on one connection it is closed: what says them is guessing.
+const REFUSED_HELLOS: u32 = 16;
 
 /// A client on a slow line that takes so many bytes in each `pong_timeout` is not taken for dead: 13 KB/s by default.
 const SLOWEST_BYTES: usize = 128 * 1024;
@@ -34,6 +37,11 @@ const NEVER: Duration = Duration::from_hours(24 * 365);
 pub(crate) struct Session {
     limits: Limits,
     greeting: Greeting,
+    /// Nothing is done before a `hello` that is accepted.
+    authenticates: bool,
+    /// Until when one must come.
+    hello_by: Option<Instant>,
+    refused_hellos: u32,
     /// Mutations that are not answered.
     in_flight: usize,
     /// A mutation that was refused to be sent again: no later one is decided before it.
@@ -53,7 +61,10 @@ enum Greeting {
     Anonymous,
     /// `hello` was refused: it must be said again before anything else. What came right behind it was meant to be
     /// done once, which nobody without a `hello` is promised.
-    Refused,
+    Refused {
+        /// Nobody knows who it is.
+        unauthenticated: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -78,7 +89,7 @@ pub(crate) enum Action {
     },
     ReadAll {
         model: Box<str>,
-        filter: Option<Arc<str>>,
+        rows: Arc<Rows>,
         subject: Subject,
     },
     /// To be answered when the mutations before it are decided: its row is what one of them created.
@@ -102,8 +113,13 @@ pub(crate) enum Tick {
 }
 
 impl Session {
-    pub(crate) fn new(limits: Limits, now: Instant) -> Self {
+    /// Where the server `authenticates`, `hello` comes first and in time.
+    pub(crate) fn new(limits: Limits, authenticates: bool, now: Instant) -> Self {
+        let hello_by = authenticates.then(|| now + limits.hello_timeout.min(NEVER));
         Self {
+            authenticates,
+            hello_by,
+            refused_hellos: 0,
             limits,
             greeting: Greeting::Open,
             in_flight: 0,
@@ -145,9 +161,15 @@ impl Session {
         self.heartbeat.bytes = self.heartbeat.bytes.saturating_add(bytes);
     }
 
-    /// The engine refused `hello`.
-    pub(crate) fn hello_refused(&mut self) {
-        self.greeting = Greeting::Refused;
+    /// `hello` was refused; `unauthenticated` because nobody knows who it is. It may be said again, though not for ever.
+    pub(crate) fn hello_refused(&mut self, unauthenticated: bool, now: Instant) -> Option<DisconnectReason> {
+        self.greeting = Greeting::Refused { unauthenticated };
+        if !self.authenticates {
+            return None;
+        }
+        self.hello_by = Some(now + self.limits.hello_timeout.min(NEVER));
+        self.refused_hellos += 1;
+        (self.refused_hellos >= REFUSED_HELLOS).then_some(DisconnectReason::Refused)
     }
 
     /// A mutation was answered.
@@ -164,13 +186,17 @@ impl Session {
         } else {
             self.limits.ping_interval
         };
-        self.heartbeat.pinged + after.min(NEVER)
+        let heartbeat = self.heartbeat.pinged + after.min(NEVER);
+        self.hello_by.map_or(heartbeat, |by| heartbeat.min(by))
     }
 
     /// It is `now`.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Tick> {
         if now < self.next_tick() {
             return None;
+        }
+        if self.hello_by.is_some_and(|by| by <= now) {
+            return Some(Tick::Close(DisconnectReason::Unauthenticated));
         }
         if self.heartbeat.waiting {
             return Some(Tick::Close(DisconnectReason::Silent));
@@ -194,8 +220,9 @@ impl Session {
         };
         self.unreadable = 0;
         if let Request::Hello(hello) = request {
-            if matches!(self.greeting, Greeting::Open | Greeting::Refused) {
+            if matches!(self.greeting, Greeting::Open | Greeting::Refused { .. }) {
                 self.greeting = Greeting::Client;
+                self.hello_by = None;
                 actions.push(Action::Hello(hello, subject));
             } else {
                 let error = Error::new(ErrorCode::BadRequest, "`hello` comes first, and once");
@@ -204,8 +231,14 @@ impl Session {
             return;
         }
         match self.greeting {
-            Greeting::Open => self.greeting = Greeting::Anonymous,
-            Greeting::Refused => {
+            Greeting::Open if !self.authenticates => self.greeting = Greeting::Anonymous,
+            Greeting::Open | Greeting::Refused { unauthenticated: true } => {
+                let error = Error::unauthenticated("`hello` comes first, and says who this is");
+                // Nothing was decided.
+                actions.push(refuse(&subject, &error.and_retry()));
+                return;
+            }
+            Greeting::Refused { unauthenticated: false } => {
                 actions.push(refuse(
                     &subject,
                     &Error::new(ErrorCode::Retry, "`hello` was refused: it comes first"),
@@ -228,7 +261,7 @@ impl Session {
 
     fn read_target(&self, model: Box<str>, target: Target, subject: Subject) -> Action {
         match target {
-            Target::All(filter) => Action::ReadAll { model, filter, subject },
+            Target::All(rows) => Action::ReadAll { model, rows, subject },
             Target::Key(key) => Action::Read { model, key, subject },
             Target::Created(_) if self.blocked.is_some() => refuse(&subject, &earlier_first()),
             Target::Created(cid) => Action::ReadCreated { model, cid, subject },

@@ -34,7 +34,16 @@ impl Client {
 
     /// Connects with more headers.
     pub async fn try_connect(address: SocketAddr, headers: &[(&'static str, &str)]) -> Result<Self, Error> {
-        let mut request = format!("ws://{address}/sync").into_client_request()?;
+        Self::try_connect_to(address, "/sync", headers).await
+    }
+
+    /// Connects to this path, with more headers.
+    pub async fn try_connect_to(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, Error> {
+        let mut request = format!("ws://{address}{path}").into_client_request()?;
         for (name, value) in headers {
             request.headers_mut().insert(*name, http::HeaderValue::from_str(value)?);
         }

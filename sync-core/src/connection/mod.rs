@@ -1,17 +1,19 @@
-//! The tokio side of a session: one task a connection, in which five futures take turns.
+//! The tokio side of a session: one task a connection, in which six futures take turns.
 //!
 //! * `read` takes frames from the socket and hands on what the [`Session`] makes of them.
 //! * `decide` decides mutations, one after the other.
 //! * `load` answers reads and subscribes, a page at a time, when the outbox has room.
 //! * `judge` asks `read` again what subscriptions may see that were stopped for that.
+//! * `guard` ends the connection with its session, or finds out anew who it speaks for.
 //! * `write` sends what the [`Outbox`] has.
 
+mod identity;
 mod judge;
 mod load;
 
 use std::{
     sync::{Arc, OnceLock},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -24,7 +26,11 @@ use tokio_tungstenite::tungstenite::{
     protocol::{CloseFrame, Message, frame::coding::CloseCode},
 };
 
-use self::load::{Load, Queue};
+pub(crate) use self::identity::Identity;
+use self::{
+    identity::Refusal,
+    load::{Load, Queue},
+};
 use crate::{
     Error, Result,
     context::Caller,
@@ -41,6 +47,9 @@ use crate::{
 
 /// How many reads and subscribes may wait before no more is read from the socket.
 const READS_WAITING: usize = 64;
+
+/// How long the close frame may take to leave where nothing else does any more.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Tells connections that the server stops.
 pub(crate) type Stopping = tokio::sync::watch::Receiver<bool>;
@@ -61,17 +70,24 @@ struct Connection {
     outbox: Arc<Outbox>,
     session: Mutex<Session>,
     claim: OnceLock<Claim>,
+    /// Where the server authenticates.
+    identity: Option<Identity>,
 }
 
 /// Serves one socket until it ends.
-pub(crate) async fn serve<S>(socket: S, engine: Arc<Engine>, mut stopping: Stopping) -> DisconnectReason
+pub(crate) async fn serve<S>(
+    socket: S,
+    engine: Arc<Engine>,
+    identity: Option<Identity>,
+    mut stopping: Stopping,
+) -> DisconnectReason
 where
     S: Stream<Item = Result<Message, SocketError>> + Sink<Message, Error = SocketError> + Send,
 {
     let (mut sink, mut stream) = socket.split();
     let outbox = engine.outbox();
-    let session = Mutex::new(Session::new(engine.limits().clone(), Instant::now()));
-    let connection = Connection { engine, outbox, session, claim: OnceLock::new() };
+    let session = Mutex::new(Session::new(engine.limits().clone(), identity.is_some(), Instant::now()));
+    let connection = Connection { engine, outbox, session, claim: OnceLock::new(), identity };
     // The session lets so many mutations in, so `read` waits here for reads of created rows alone.
     let (to_decide, mutations) = mpsc::channel(connection.engine.limits().in_flight.max(1));
     let (to_load, loads) = mpsc::channel(READS_WAITING);
@@ -79,6 +95,7 @@ where
     let pages = Queue::default();
     let mut decide = std::pin::pin!(connection.decide(mutations));
     let mut write = std::pin::pin!(connection.write(&mut sink));
+    let mut guard = std::pin::pin!(connection.guard());
     let end = {
         let mut read = std::pin::pin!(connection.read(&mut stream, to_decide, to_load));
         let mut load = std::pin::pin!(connection.load(loads, &pages));
@@ -91,6 +108,7 @@ where
                 () = &mut decide, if !decided => decided = true,
                 () = &mut load => {}
                 reason = &mut judge => break Err(reason),
+                reason = &mut guard => break Err(reason),
                 _ = stopping.wait_for(|stopping| *stopping) => break Err(DisconnectReason::Shutdown),
             }
         }
@@ -113,9 +131,13 @@ where
             };
             let patience = match reason {
                 DisconnectReason::Shutdown => limits.shutdown_timeout,
+                _ if reason.is_at_once() => AT_ONCE,
                 _ => limits.pong_timeout,
             };
-            time::timeout(patience, last_words).await.unwrap_or(reason)
+            tokio::select! {
+                ended = time::timeout(patience, last_words) => ended.unwrap_or(reason),
+                reason = &mut guard, if !reason.is_at_once() => reason,
+            }
         }
     };
     tracing::debug!(?reason, "connection ended");
@@ -185,19 +207,14 @@ impl Connection {
     ) -> Result<(), DisconnectReason> {
         let load = match action {
             Action::Hello(hello, subject) => {
-                let caller = Caller { client: Some(hello.client), session: None };
-                match self.engine.hello(hello, &caller, &self.outbox, now).await {
-                    Ok((claim, welcome)) => {
-                        self.outbox.answer(welcome);
-                        // `hello` comes once.
-                        let _ = self.claim.set(claim);
-                    }
-                    Err(error) => {
-                        self.session.lock().hello_refused();
+                return match self.welcome(hello, now).await {
+                    Ok(()) => Ok(()),
+                    Err(Refusal { error, unauthenticated }) => {
                         self.refuse(&subject, &error);
+                        let mut session = self.session.lock();
+                        session.hello_refused(unauthenticated, Instant::now()).map_or(Ok(()), Err)
                     }
-                }
-                return Ok(());
+                };
             }
             Action::Mutate(mutation, subject) => {
                 let sent = to_decide.send(Ordered::Mutate(mutation, subject, now)).await;
@@ -221,7 +238,7 @@ impl Connection {
             Action::Subscribe(query, subject) => Load::Subscribe(query, subject),
             Action::Unsubscribe(id) => Load::Unsubscribe(id),
             Action::Read { model, key, subject } => Load::Read { model, key, subject },
-            Action::ReadAll { model, filter, subject } => Load::ReadAll { model, filter, subject },
+            Action::ReadAll { model, rows, subject } => Load::ReadAll { model, rows, subject },
         };
         to_load.send(load).await.map_err(|_| DisconnectReason::Gone)
     }
@@ -238,10 +255,12 @@ impl Connection {
                     continue;
                 }
                 Ordered::Read { model, cid, subject } => {
-                    let now = SystemTime::now();
-                    match self.engine.read_created(&self.caller(), &model, &cid, now).await {
-                        Ok((model, key, row)) => self.answer_row(model, &subject, &key, &row),
-                        Err(error) => self.refuse(&subject, &error),
+                    loop {
+                        let (caller, now) = (self.caller().await, SystemTime::now());
+                        let read = self.engine.read_created(&caller, &model, &cid, now).await;
+                        if self.answer_row(&caller, &subject, read) {
+                            break;
+                        }
                     }
                     continue;
                 }
@@ -252,7 +271,7 @@ impl Connection {
                 let error = response::error(&subject, &earlier_first(), &ErrorDetail::default());
                 self.outbox.outcome(error, 0);
             } else {
-                let asker = Asker { claim, caller: &self.caller(), outbox: &self.outbox };
+                let asker = Asker { claim, caller: &self.caller().await, outbox: &self.outbox };
                 let retry = self.engine.mutate(asker, &mutation, &subject, now).await;
                 blocked =
                     if retry { mutation.id } else { blocked.filter(|first| mutation.id != Some(*first)) };
@@ -293,6 +312,10 @@ impl Connection {
             let limits = self.engine.limits();
             let patience = limits.ping_interval.saturating_add(limits.pong_timeout);
             for message in messages {
+                let is_over = self.outbox.closing().is_some_and(DisconnectReason::is_at_once);
+                if is_over && !message.is_close() {
+                    break;
+                }
                 let bytes = message.len();
                 match time::timeout(patience, sink.send(message)).await {
                     Ok(Ok(())) => self.session.lock().wrote(bytes),
@@ -300,15 +323,11 @@ impl Connection {
                     Err(_) => return DisconnectReason::Silent,
                 }
             }
+            self.outbox.written();
             if let Some(reason) = closing {
                 return reason;
             }
         }
-    }
-
-    /// For whom the connection speaks now.
-    fn caller(&self) -> Caller {
-        Caller { client: self.claim.get().map(Claim::id), session: None }
     }
 
     fn unsubscribe(&self, key: SubscriptionKey) {
@@ -317,8 +336,13 @@ impl Connection {
         }
     }
 
-    fn answer_row(&self, model: &Model, subject: &Subject, key: &Key, row: &WireRow) {
-        self.outbox.answer(response::row(model.name(), subject.id.as_ref(), key, row));
+    /// Answers with a row that was read, or why it was not. `false` if the session that it was read for is over: it is to be read again.
+    fn answer_row(&self, caller: &Caller, subject: &Subject, read: Result<(&Model, Key, WireRow)>) -> bool {
+        let message = match read {
+            Ok((model, key, row)) => response::row(model.name(), subject.id.as_ref(), &key, &row),
+            Err(error) => response::error(subject, &error, &ErrorDetail::default()),
+        };
+        self.outbox.answer_if(message, || !caller.has_ended())
     }
 
     fn refuse(&self, subject: &Subject, error: &Error) {

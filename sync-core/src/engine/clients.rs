@@ -83,39 +83,38 @@ impl Claim {
     }
 }
 
+impl Client {
+    /// Takes it over for the connection of `outbox`; a connection that had it is closed.
+    pub(super) fn claim(self: &Arc<Self>, outbox: &Arc<Outbox>) -> Claim {
+        let mut connection = self.connection.lock();
+        if let Some(old) = connection.outbox.upgrade().filter(|old| !Arc::ptr_eq(old, outbox)) {
+            old.close(DisconnectReason::Replaced);
+        }
+        connection.outbox = Arc::downgrade(outbox);
+        connection.generation += 1;
+        Claim { client: self.clone(), generation: connection.generation }
+    }
+}
+
 impl Clients {
-    /// Takes a client over for the connection of `outbox`; a connection that had it is closed.
-    pub(super) fn claim(&self, id: Uuid, outbox: &Arc<Outbox>) -> Claim {
-        let client = {
-            let mut clients = self.clients.lock();
-            match clients.get(&id).and_then(Weak::upgrade) {
-                Some(client) => client,
-                None => {
-                    let client = Arc::new(Client {
-                        id,
-                        decided: tokio::sync::Mutex::default(),
-                        highest: AtomicU64::new(0),
-                        acknowledged: AtomicU64::new(0),
-                        connection: Mutex::default(),
-                    });
-                    if clients.len() == clients.capacity() {
-                        clients.retain(|_, client| client.strong_count() > 0);
-                    }
-                    clients.insert(id, Arc::downgrade(&client));
-                    client
-                }
-            }
-        };
-        let generation = {
-            let mut connection = client.connection.lock();
-            if let Some(old) = connection.outbox.upgrade().filter(|old| !Arc::ptr_eq(old, outbox)) {
-                old.close(DisconnectReason::Replaced);
-            }
-            connection.outbox = Arc::downgrade(outbox);
-            connection.generation += 1;
-            connection.generation
-        };
-        Claim { client, generation }
+    /// The client of this id, whose connection it may be.
+    pub(super) fn client(&self, id: Uuid) -> Arc<Client> {
+        let mut clients = self.clients.lock();
+        if let Some(client) = clients.get(&id).and_then(Weak::upgrade) {
+            return client;
+        }
+        let client = Arc::new(Client {
+            id,
+            decided: tokio::sync::Mutex::default(),
+            highest: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            connection: Mutex::default(),
+        });
+        if clients.len() == clients.capacity() {
+            clients.retain(|_, client| client.strong_count() > 0);
+        }
+        clients.insert(id, Arc::downgrade(&client));
+        client
     }
 
     /// The ids of those that are connected.

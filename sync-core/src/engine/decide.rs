@@ -14,7 +14,7 @@ use super::{
     Claim, Engine,
     attempt::{Attempt, Ids},
     millis,
-    pipeline::{Confirmed, ConfirmedStep, Confirming, Effects},
+    pipeline::{Confirmed, ConfirmedStep, Confirming, Effects, session_ended},
     plan::Refused,
     references::Creates,
     results::{Recorded, Results},
@@ -25,9 +25,10 @@ use crate::{
     Context, Error, ErrorCode, Result,
     context::Caller,
     model::Key,
+    object::{Object, Text},
     outbox::Outbox,
     protocol::{
-        Content, Method, Mutation, Subject,
+        Content, Method, Mutation, Subject, request,
         response::{self, Confirm, Done, DoneRow, ErrorDetail, WireRow},
     },
     store::{ClientWrite, Decision, MutationId, MutationRecord, MutationWrite, Outcome, Seq, Transaction},
@@ -75,7 +76,13 @@ impl Engine {
         match outcome {
             Ok(Decided::Confirmed) => false,
             Ok(Decided::Answer(message, seq)) => {
-                asker.outbox.outcome(message, seq);
+                if !asker.outbox.outcome_if(message, seq, || !asker.caller.has_ended()) {
+                    // What it says was found out for a session that is over. Sent again it is judged for the next.
+                    asker
+                        .outbox
+                        .outcome(Refused::from(session_ended()).message(subject, &mutation.content), 0);
+                    return true;
+                }
                 if seq > self.hub.head() {
                     // Its commit seemed to fail, or is just being published.
                     self.hub.wake_at(seq, asker.outbox);
@@ -193,7 +200,7 @@ impl Engine {
         let (id, seq) = (Some(record.id), record.seq.unwrap_or(0));
         let mut again = Again { engine: self, caller, whole, now, scopes: HashMap::new() };
         match &record.outcome {
-            Outcome::Rejected(message) => Ok(Bytes::copy_from_slice(message.as_bytes())),
+            Outcome::Rejected(message) => again.rejection(message).await,
             Outcome::Confirmed { model, key, method, cid } => {
                 let is_delete = &**method == Method::Delete.as_str();
                 let done = again.row(model, key, is_delete, cid.as_deref()).await?;
@@ -239,6 +246,9 @@ impl Engine {
         let mut ids = Ids::default();
         for number in 1..=ATTEMPTS {
             self.check_running()?;
+            if asker.caller.has_ended() {
+                return Err(session_ended().into());
+            }
             creates.again();
             let attempt = Attempt::new(&self.base, ids);
             let context = Context::new(asker.caller.clone(), now, number, attempt.clone());
@@ -264,6 +274,7 @@ impl Engine {
                 };
                 record.map(mutation)
             };
+            let session = asker.caller.session.clone();
             let (transaction, effects, answer) = match verdict {
                 Err(refused) if refused.error.is_retryable() => return Err(refused),
                 Err(refused) => {
@@ -274,13 +285,15 @@ impl Engine {
                     }
                     let text = String::from_utf8_lossy(&message).into();
                     let client = write(Outcome::Rejected(text));
-                    (Transaction { client, ..Transaction::default() }, Effects::default(), Some(message))
+                    let effects = Effects { session, ..Effects::default() };
+                    (Transaction { client, ..Transaction::default() }, effects, Some(message))
                 }
                 Ok(confirmed) => {
                     let client = write(outcome(&confirmed)?);
                     let confirm =
                         Confirming { outbox: asker.outbox.clone(), id: mutation.id, what: confirmed };
-                    let effects = Effects { wires: ended.wires, confirm: Some(confirm), after: ended.after };
+                    let effects =
+                        Effects { wires: ended.wires, confirm: Some(confirm), session, after: ended.after };
                     (Transaction { changes: ended.changes, client, ..Transaction::default() }, effects, None)
                 }
             };
@@ -333,6 +346,29 @@ struct Again<'a> {
 }
 
 impl<'a> Again<'a> {
+    /// A refusal, whose `current` is the row as it is now, if it may be seen now and rows are sent whole.
+    async fn rejection(&mut self, message: &str) -> Result<Bytes> {
+        let unread = || Error::internal("a recorded refusal cannot be read");
+        if !message.contains("\"current\":") {
+            return Ok(Bytes::copy_from_slice(message.as_bytes()));
+        }
+        let fields: Object<'_> = serde_json::from_str(message)?;
+        let (Some(current), Some(name)) = (fields.get("current"), fields.get("modelname")) else {
+            // The words stand in a text.
+            return Ok(Bytes::copy_from_slice(message.as_bytes()));
+        };
+        let Text(name) = serde_json::from_str(name.get())?;
+        let mut row = None;
+        if let Some(model) = self.engine.registry.get(&name) {
+            let id = super::plan::id_field(model, current.get())?.ok_or_else(unread)?;
+            let key = request::key(id)?;
+            if let Done::Row { row: DoneRow::Whole(now), .. } = self.row(&name, &key, false, None).await? {
+                row = Some(now);
+            }
+        }
+        Ok(response::with_current(&fields, row.as_ref()))
+    }
+
     async fn row<'b>(
         &mut self,
         name: &'b str,

@@ -38,13 +38,14 @@ use crate::{
     config::Limits,
     context::Caller,
     hub::Hub,
+    model::Access,
     outbox::{FRAME_BYTES, Outbox},
     protocol::{Hello, response},
     registry::{Model, Registry},
-    store::{ClientWrite, Decision, Opened, Store, StoreError, Table, Transaction},
+    store::{ClientRecord, ClientWrite, Decision, Opened, Store, StoreError, Table, Transaction},
 };
 
-pub(crate) use self::{clients::Claim, decide::Asker, reads::Selection};
+pub(crate) use self::{clients::Claim, decide::Asker, panics::catch_panic, reads::Selection};
 
 /// How many bytes of outcomes a `welcome` has with their rows: the rest fits a frame.
 const WELCOME_BYTES: usize = FRAME_BYTES / 4;
@@ -87,7 +88,7 @@ impl Engine {
             limits: limits.clone(),
         });
         Ok(Self {
-            hub: Hub::new(head),
+            hub: Hub::new(head, limits.window_bytes),
             base,
             clients: Clients::default(),
             stopping: AtomicBool::new(false),
@@ -106,6 +107,7 @@ impl Engine {
     /// Looks for transactions that subscribers did not get because the store failed; to be called now and then.
     pub(crate) fn look_again(&self) {
         self.base.pipeline.look_again();
+        self.hub.retry_refills();
     }
 
     /// New mutations are refused from now on.
@@ -153,22 +155,21 @@ impl Engine {
         if let Some(schema) = &hello.schema {
             schema.check(|model| self.registry.known(model).map(|model| &model.fingerprint))?;
         }
-        let claim = self.clients.claim(hello.client, outbox);
+        let subject = caller.session.as_ref().and_then(|session| session.subject());
+        // Whom it does not belong to takes nothing over, and waits for nobody's mutations.
+        if caller.session.is_some() {
+            self.owned(hello.client, subject).await?;
+        }
+        let client = self.clients.client(hello.client);
         // What an older connection of this client has under way is decided first.
-        let mut decided = claim.client.decided.lock().await;
+        let mut decided = client.decided.lock().await;
+        let record = self.owned(hello.client, subject).await?;
+        let claim = client.claim(outbox);
         decided.last = None;
-        let record = self.store.client(hello.client).await.map_err(|error| unavailable(&error))?;
-        let write = ClientWrite {
-            client: hello.client,
-            subject: None,
-            seen: millis(now),
-            ack: hello.ack,
-            mutation: None,
-        };
         // Known, but not so far: the store was restored from before what the client has had decided.
         let record = record.filter(|record| hello.ack.is_none_or(|ack| ack <= record.last));
         let record = match record {
-            Some(record) => {
+            Some(record) if record.subject.is_some() || subject.is_none() => {
                 // Nobody waits for it: an acknowledgement that is lost comes again.
                 self.base.pipeline.note(hello.client, millis(now), hello.ack);
                 record
@@ -179,8 +180,15 @@ impl Engine {
                     "this client is not known any more: take a new id; the outcome of what was sent without an answer is unknown",
                 ));
             }
-            None => {
-                let transaction = Transaction { client: Some(write), ..Transaction::default() };
+            unowned => {
+                let client = Some(ClientWrite {
+                    client: hello.client,
+                    subject: subject.map(|subject| (**subject).into()),
+                    seen: millis(now),
+                    ack: hello.ack,
+                    mutation: None,
+                });
+                let transaction = Transaction { client, ..Transaction::default() };
                 match self.base.pipeline.submit(ReadSet::default(), transaction, Effects::default()).await? {
                     Decision::Recorded => {}
                     other => {
@@ -189,7 +197,9 @@ impl Engine {
                         )));
                     }
                 }
-                crate::store::ClientRecord::default()
+                // Another node may have been asked by somebody else just before.
+                let record = self.owned(hello.client, subject).await?;
+                unowned.or(record).unwrap_or_default()
             }
         };
         decided.last = Some(record.last);
@@ -214,6 +224,7 @@ impl Engine {
                 .all_known()
                 .map(|model| (model.name(), model.fingerprint.to_string()))
                 .collect(),
+            indexed: self.registry.all_known().map(|model| (model.name(), indexed(model))).collect(),
             limits: BTreeMap::from([
                 ("message_bytes", self.limits.message_bytes),
                 ("unacknowledged", usize::try_from(self.limits.unacknowledged).unwrap_or(usize::MAX)),
@@ -224,6 +235,19 @@ impl Engine {
         });
         drop(decided);
         Ok((claim, welcome))
+    }
+
+    /// What is known of a client, if it belongs to this subject or to nobody.
+    async fn owned(&self, client: Uuid, subject: Option<&Arc<str>>) -> Result<Option<ClientRecord>> {
+        let record = self.store.client(client).await.map_err(|error| unavailable(&error))?;
+        let owner = record.as_ref().and_then(|record| record.subject.as_deref());
+        if owner.is_some() && owner != subject.map(|subject| &**subject) {
+            return Err(Error::new(
+                ErrorCode::ClientUnknown,
+                "this client id belongs to somebody else: take a new one",
+            ));
+        }
+        Ok(record)
     }
 
     /// The client keeps the outcomes up to `ack`: their records go, soon.
@@ -273,10 +297,18 @@ fn table(model: &Model) -> Table {
     Table {
         name: model.name(),
         key_kind: model.key_kind(),
+        id: schema.id,
         indexed: indexed.map(|field| field.name).collect(),
         hash: model.hash,
         reencode: model.reencode(),
     }
+}
+
+/// The fields by which clients may ask for rows of a model, besides the id.
+fn indexed(model: &Model) -> Vec<&'static str> {
+    let schema = model.schema();
+    let fields = schema.fields.iter().filter(|field| field.indexed && field.name != schema.id);
+    fields.filter(|field| field.access != Access::ServerOnly).map(|field| field.name).collect()
 }
 
 fn millis(time: SystemTime) -> i64 {

@@ -13,7 +13,7 @@ pub(super) async fn guarded<T>(handler: Pin<Box<dyn Future<Output = Result<T>> +
 }
 
 /// Runs a future of others' code; what it panicked with is the error.
-pub(super) async fn catch_panic<T>(
+pub(crate) async fn catch_panic<T>(
     mut future: Pin<Box<dyn Future<Output = T> + Send + '_>>,
 ) -> Result<T, String> {
     std::future::poll_fn(|cx| match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {

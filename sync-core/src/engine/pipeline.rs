@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     Error, ErrorCode, Result,
+    authority::Authority,
     handlers::BoxFuture,
     hub::{Hub, Published, PublishedChange},
     model::Key,
@@ -140,6 +141,8 @@ pub(super) struct Effects {
     pub(super) wires: SmallVec<[Option<Bytes>; 1]>,
     /// Who is told.
     pub(super) confirm: Option<Confirming>,
+    /// Under which session it was asked for: one that is over by then has nothing done.
+    pub(super) session: Option<Arc<Authority>>,
     /// What its handler wants to be run then.
     pub(super) after: Vec<BoxFuture<'static, ()>>,
 }
@@ -194,6 +197,18 @@ pub(super) enum Seen {
 }
 
 impl Confirming {
+    fn drop_rows(&mut self) {
+        let steps = match &mut self.what {
+            Confirmed::One(step) => std::slice::from_mut(step),
+            Confirmed::Batch(steps) => steps.as_mut_slice(),
+        };
+        for step in steps {
+            if let ConfirmedStep::Row(ConfirmedRow { seen: seen @ Seen::Row(_), .. }) = step {
+                *seen = Seen::Nothing;
+            }
+        }
+    }
+
     fn message(&self, seq: Seq) -> Bytes {
         match &self.what {
             Confirmed::One(step) => response::confirm(&Confirm { id: self.id, seq, done: step.done(seq) }),
@@ -398,6 +413,11 @@ impl Pipeline {
         let mut next = head + 1;
         let mut kept = Vec::with_capacity(batch.len());
         for mut submitted in batch {
+            if submitted.effects.session.as_ref().is_some_and(|session| session.has_ended()) {
+                submitted.decide(None, Err(session_ended()));
+                self.state.lock().flushed(&submitted);
+                continue;
+            }
             let preconditions: Option<_> = submitted.found.iter().map(Found::precondition).collect();
             let Some(preconditions) = preconditions else {
                 submitted.decide(None, Ok(Decision::Conflict));
@@ -442,8 +462,14 @@ impl Pipeline {
             };
             last = seq;
             // In line before the head passes it.
-            if let Some(confirm) = submitted.effects.confirm.take() {
-                confirm.outbox.outcome(confirm.message(seq), seq);
+            if let Some(mut confirm) = submitted.effects.confirm.take() {
+                let session = submitted.effects.session.as_deref();
+                let counts = || session.is_none_or(|session| !session.has_ended());
+                if !confirm.outbox.outcome_if(confirm.message(seq), seq, counts) {
+                    // It is done. What of it may be seen now is for another session to say.
+                    confirm.drop_rows();
+                    confirm.outbox.outcome(confirm.message(seq), seq);
+                }
                 confirms.push(confirm.outbox);
             }
             if follows && seq > hub.head() && decision.seq().is_some() {
@@ -457,7 +483,7 @@ impl Pipeline {
         for outbox in confirms {
             match decisions.iter().rev().find_map(Decision::seq) {
                 Some(last) if !follows => hub.wake_at(last, &outbox),
-                _ => outbox.wake(),
+                _ => outbox.nudge(),
             }
         }
         for (submitted, decision) in batch.iter_mut().zip(decisions) {
@@ -663,6 +689,11 @@ fn run_after(work: BoxFuture<'static, ()>) {
 fn log_failure(error: &StoreError) {
     let error = error as &dyn std::error::Error;
     tracing::error!(error, "a commit failed; its outcome is unknown until the store is read");
+}
+
+/// Nothing was decided: under the next session it may be asked for again.
+pub(super) fn session_ended() -> Error {
+    Error::unauthenticated("the session that this was sent under is over: send it again").and_retry()
 }
 
 fn unavailable() -> Error {

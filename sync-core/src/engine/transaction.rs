@@ -47,7 +47,7 @@ impl Engine {
             return Err(fault);
         }
         let (transaction, effects) = if is_ok {
-            let effects = Effects { wires, confirm: None, after };
+            let effects = Effects { wires, confirm: None, session: None, after };
             (Transaction { changes, ..Transaction::default() }, effects)
         } else {
             (Transaction::default(), Effects::default())

@@ -14,7 +14,8 @@ use super::{
     origin::{self, Origins},
 };
 use crate::{
-    Limits, Result, SyncedModel,
+    Limits, Login, Result, Session, SyncedModel,
+    authentication::{self, Authenticate},
     registry::{ModelRegistration, Registry},
     store::{MemoryStore, Store},
 };
@@ -31,6 +32,7 @@ pub struct ServerBuilder {
     npm: Option<PathBuf>,
     faults: Vec<String>,
     routes: Router,
+    authenticate: Option<Authenticate>,
 }
 
 impl ServerBuilder {
@@ -44,6 +46,7 @@ impl ServerBuilder {
             npm: None,
             faults: Vec::new(),
             routes: Router::new(),
+            authenticate: None,
         }
     }
 
@@ -100,6 +103,40 @@ impl ServerBuilder {
         self
     }
 
+    /// Has a function find out who each client is, by its headers, a cookie, the token of its `hello` or a ticket: it returns a
+    /// [`Session`], which handlers then have from [`Context::require`](crate::Context::require), or an error that the client is told.
+    /// Nothing is done for a client before.
+    ///
+    /// ```
+    /// use sync_core::{Error, Login, Result, Server, Session};
+    ///
+    /// struct User { id: u64 }
+    ///
+    /// async fn authenticate(login: Login) -> Result<Session<User>> {
+    ///     match login.cookie("session") {
+    ///         Some("7f3a") => Ok(Session::new(User { id: 7 }).subject("7")),
+    ///         _ => Err(Error::unauthenticated("please sign in")),
+    ///     }
+    /// }
+    ///
+    /// # fn build() {
+    /// Server::builder().authenticate(authenticate);
+    /// # }
+    /// ```
+    ///
+    /// It is called for each `hello`, and again with the same headers and token when [`Running::revoke`](crate::Running::revoke) says so. It may
+    /// take [`Limits::hello_timeout`], and holds up nobody but the client. An [`Error::unauthenticated`](crate::Error::unauthenticated) asks
+    /// the client for another token. A panic, or an error with `?` from elsewhere, refuses the one `hello` and is logged.
+    pub fn authenticate<F, Fut, T>(mut self, authenticate: F) -> Self
+    where
+        F: Fn(Login) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Session<T>>> + Send + 'static,
+        T: Send + Sync + 'static,
+    {
+        self.authenticate = Some(authentication::erased(authenticate));
+        self
+    }
+
     /// Adds routes: the app's pages, its own endpoints. Paths under `/sync` are taken.
     pub fn routes(mut self, routes: Router) -> Self {
         self.routes = self.routes.merge(routes);
@@ -123,6 +160,7 @@ impl ServerBuilder {
                 origins: self.origins,
                 npm: self.npm,
                 routes: self.routes,
+                authenticate: self.authenticate,
             }),
             Ok(_) => Err(BuildError { faults }),
             Err(wrong) => {

@@ -120,9 +120,12 @@ fn command(server: &Server) -> clap::Command {
         ("subscriptions", limits.subscriptions.to_string()),
         ("outbox_bytes", limits.outbox_bytes.to_string()),
         ("page_rows", limits.page_rows.to_string()),
+        ("window_bytes", limits.window_bytes.to_string()),
         ("ping_interval", limits.ping_interval.as_secs_f64().to_string()),
         ("pong_timeout", limits.pong_timeout.as_secs_f64().to_string()),
         ("handshake_timeout", limits.handshake_timeout.as_secs_f64().to_string()),
+        ("hello_timeout", limits.hello_timeout.as_secs_f64().to_string()),
+        ("tickets", limits.tickets.to_string()),
         ("shutdown_timeout", limits.shutdown_timeout.as_secs_f64().to_string()),
         ("client_retention", limits.client_retention.as_secs_f64().to_string()),
     ];

@@ -4,14 +4,16 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     response::{IntoResponse, Response},
     routing::get,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::{
+    body::Incoming,
     server::conn::http1,
+    service::{Service, service_fn},
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::{
@@ -28,7 +30,12 @@ use tokio_tungstenite::{
 };
 
 use super::{Open, Shared, stopped, vendor};
-use crate::{Limits, connection, protocol::SUBPROTOCOL};
+use crate::{
+    Limits,
+    authentication::Opening,
+    connection::{self, Identity},
+    protocol::SUBPROTOCOL,
+};
 
 /// The files of the JavaScript client, by the name under `/sync/`.
 const CLIENT: &[(&str, &str)] = &[
@@ -41,12 +48,16 @@ const CLIENT: &[(&str, &str)] = &[
     ("model.js", include_str!("../../client/model.js")),
     ("mutations.js", include_str!("../../client/mutations.js")),
     ("names.js", include_str!("../../client/names.js")),
+    ("pages.js", include_str!("../../client/pages.js")),
+    ("position.js", include_str!("../../client/position.js")),
     ("query.js", include_str!("../../client/query.js")),
     ("react.js", include_str!("../../client/react.js")),
+    ("reads.js", include_str!("../../client/reads.js")),
     ("rows.js", include_str!("../../client/rows.js")),
     ("session.js", include_str!("../../client/session.js")),
     ("storage.js", include_str!("../../client/storage.js")),
     ("sync.js", include_str!("../../client/sync.js")),
+    ("table.js", include_str!("../../client/table.js")),
     ("tabs.js", include_str!("../../client/tabs.js")),
     ("view.js", include_str!("../../client/view.js")),
     ("where.js", include_str!("../../client/where.js")),
@@ -110,6 +121,11 @@ async fn socket(State(shared): State<Arc<Shared>>, mut request: Request) -> Resp
     if *shared.stopping.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response();
     }
+    let identity = shared.authentication.as_ref().map(|authentication| {
+        let address = request.extensions().get().map(|ConnectInfo(address)| *address);
+        let opening = Opening::new(request.headers().clone(), address, request.uri().query());
+        Identity::new(authentication.clone(), opening)
+    });
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return (StatusCode::UPGRADE_REQUIRED, "this connection cannot be upgraded\n").into_response();
     };
@@ -117,7 +133,7 @@ async fn socket(State(shared): State<Arc<Shared>>, mut request: Request) -> Resp
     let open = Open::new(&shared.connections);
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => serve_socket(upgraded, &shared).await,
+            Ok(upgraded) => serve_socket(upgraded, identity, &shared).await,
             Err(error) => tracing::debug!(%error, "an upgrade failed"),
         }
         drop(open);
@@ -135,7 +151,7 @@ fn write_buffer(limits: &Limits) -> usize {
         .saturating_add(transaction.max(outcomes))
 }
 
-async fn serve_socket(upgraded: Upgraded, shared: &Shared) {
+async fn serve_socket(upgraded: Upgraded, identity: Option<Identity>, shared: &Shared) {
     let limits = shared.engine.limits();
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -144,7 +160,7 @@ async fn serve_socket(upgraded: Upgraded, shared: &Shared) {
         .max_message_size(Some(limits.message_bytes))
         .max_frame_size(Some(limits.message_bytes));
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
-    connection::serve(socket, shared.engine.clone(), shared.stopping.subscribe()).await;
+    connection::serve(socket, shared.engine.clone(), identity, shared.stopping.subscribe()).await;
 }
 
 /// A request to upgrade that is as it should be.
@@ -214,8 +230,8 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shared: &Shared
             accepted = listener.accept() => accepted,
             () = stopped(&mut stopping) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
                 time::sleep(ACCEPT_PAUSE).await;
@@ -227,6 +243,11 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shared: &Shared
             tracing::debug!(%error, "TCP_NODELAY was refused");
         }
         let service = TowerToHyperService::new(router.clone());
+        // As `into_make_service_with_connect_info` of axum says it.
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(address));
+            service.call(request)
+        });
         let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let open = Open::new(&requests);
         let mut stopping = shared.stopping.subscribe();

@@ -18,7 +18,12 @@ use tokio::{
 };
 
 use self::origin::Origins;
-use crate::{Limits, Result, engine::Engine, registry::Registry};
+use crate::{
+    Error, Limits, Result, Session, Ticket,
+    authentication::{Authenticate, Authentication},
+    engine::Engine,
+    registry::Registry,
+};
 
 pub use self::{
     builder::{BuildError, ServerBuilder},
@@ -52,6 +57,7 @@ pub struct Server {
     origins: Origins,
     npm: Option<PathBuf>,
     routes: Router,
+    authenticate: Option<Authenticate>,
 }
 
 impl Server {
@@ -137,9 +143,18 @@ impl Server {
                 }
             }
         });
-        let tasks = Tasks { committing, background: [forgetting, looking] };
+        let refilling = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.refill().await }
+        });
+        let tasks = Tasks { committing, background: [forgetting, looking, refilling] };
         let connections = watch::channel(0).0;
-        let shared = Shared { engine, stopping, origins: self.origins, npm: self.npm, connections };
+        let tickets = engine.limits().tickets;
+        let authentication = self.authenticate.map(|authenticate| {
+            Arc::new(Authentication::new(authenticate, Handle::new(engine.clone()), tickets))
+        });
+        let shared =
+            Shared { engine, authentication, stopping, origins: self.origins, npm: self.npm, connections };
         Ok(Running {
             shared: Arc::new(shared),
             tasks: Arc::new(Mutex::new(Some(tasks))),
@@ -172,6 +187,7 @@ pub struct Running {
 /// What requests need.
 struct Shared {
     engine: Arc<Engine>,
+    authentication: Option<Arc<Authentication>>,
     stopping: watch::Sender<bool>,
     origins: Origins,
     npm: Option<PathBuf>,
@@ -181,7 +197,7 @@ struct Shared {
 
 struct Tasks {
     committing: JoinHandle<()>,
-    background: [JoinHandle<()>; 2],
+    background: [JoinHandle<()>; 3],
 }
 
 impl Running {
@@ -203,6 +219,59 @@ impl Running {
     pub async fn serve(&self, listener: TcpListener) -> Result<()> {
         http::serve(listener, self.router(), &self.shared).await;
         Ok(())
+    }
+
+    /// Text that stands for a session once, within 30 seconds: for clients that can neither send a cookie nor wait with their token until they are
+    /// connected. Make it in a route of your own, after your own sign-in, and give it to the client, which connects to `/sync?ticket=…`; there
+    /// the function of [`ServerBuilder::authenticate`] has it from [`Login::ticket`](crate::Login::ticket).
+    ///
+    /// ```no_run
+    /// use axum::{Router, extract::State, http::StatusCode, routing::post};
+    /// use sync_core::{Error, Login, Result, Running, Server, Session};
+    /// # use serde::{Serialize, Deserialize};
+    /// # #[derive(Clone, Serialize, Deserialize, sync_core::SyncedModel)]
+    /// # struct Todo { id: u64 }
+    ///
+    /// struct User { id: u64 }
+    ///
+    /// async fn ticket(State(sync): State<Running>) -> std::result::Result<String, StatusCode> {
+    ///     let user = User { id: 7 }; // … whoever your own sign-in says it is
+    ///     let session = Session::new(user).subject("7");
+    ///     let ticket = sync.ticket(session).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    ///     Ok(ticket.to_string())
+    /// }
+    ///
+    /// async fn authenticate(login: Login) -> Result<Session<User>> {
+    ///     login.ticket().ok_or_else(|| Error::unauthenticated("a ticket is needed"))
+    /// }
+    ///
+    /// # async fn serve() -> Result<()> {
+    /// let sync = Server::builder().authenticate(authenticate).build()?.start().await?;
+    /// let app = Router::new().route("/ticket", post(ticket)).with_state(sync.clone()).merge(sync.router());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `limit` when [`Limits::tickets`] are waiting to be used. A subject that asks for more than 64 loses its oldest. `internal` where the server
+    /// does not authenticate.
+    pub fn ticket<T: Send + Sync + 'static>(&self, session: Session<T>) -> Result<Ticket> {
+        match &self.shared.authentication {
+            Some(authentication) => authentication.ticket(session.into_authority()),
+            None => Err(Error::internal("a ticket is no use: the server was built without `authenticate`")),
+        }
+    }
+
+    /// Asks anew who is behind every live session of a subject, and forgets the tickets that were made for it: after a password has
+    /// changed, rights were taken away, somebody has signed out everywhere. Make the change first, so that `authenticate` sees it.
+    ///
+    /// From now on nothing is decided under the old sessions. `authenticate` is asked again with the headers and the token that each
+    /// connection came with (a ticket counts once). Within a second the connection either is closed, with the code 4003, or goes on under the
+    /// new session: what its subscriptions may see is asked again, and what was being decided is sent again by the client.
+    ///
+    /// Returns how many live sessions there were.
+    pub fn revoke(&self, subject: &str) -> usize {
+        self.shared.authentication.as_ref().map_or(0, |authentication| authentication.revoke(subject))
     }
 
     /// Stops: refuses new work, finishes what is in flight, closes the sockets with 1001, flushes and closes the store. Takes at most

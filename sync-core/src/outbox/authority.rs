@@ -1,0 +1,74 @@
+//! What was put in line under a session that is over: it leaves soon, or not at all.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+
+use super::{Outbox, State};
+use crate::store::Seq;
+
+/// Sessions of one connection, in their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Era(u64);
+
+impl Outbox {
+    /// A session is over. What is put in line from now on is of the next one, provided that [`answer_if`](Self::answer_if) and
+    /// [`outcome_if`](Self::outcome_if) are told so.
+    pub(crate) fn end_authority(&self) -> Era {
+        let mut state = self.state.lock();
+        state.era.0 += 1;
+        state.era
+    }
+
+    /// Puts something that was read in line, if its session is not over. Whether it was.
+    pub(crate) fn answer_if(&self, message: Bytes, counts: impl FnOnce() -> bool) -> bool {
+        let mut state = self.state.lock();
+        // Under the lock: a session that ends after this look is one that `end_authority` finds this in line of.
+        if !counts() {
+            return false;
+        }
+        state.answer(message, None, 0, false);
+        drop(state);
+        self.frames_ready.notify_one();
+        true
+    }
+
+    /// As [`outcome`](Self::outcome), if its session is not over. Whether it was put in line.
+    pub(crate) fn outcome_if(&self, message: Bytes, seq: Seq, counts: impl FnOnce() -> bool) -> bool {
+        let mut state = self.state.lock();
+        if !counts() {
+            return false;
+        }
+        state.outcome(message, seq);
+        drop(state);
+        self.frames_ready.notify_one();
+        true
+    }
+
+    /// Everything that was taken out as frames has been sent.
+    pub(crate) fn written(&self) {
+        self.state.lock().writing = None;
+        self.sent.notify_waiters();
+    }
+
+    /// Waits until nothing is in line, or being sent, that was put there before `era` and is not a subscription's, which is judged anew.
+    pub(crate) async fn sent_before(&self, era: Era) {
+        loop {
+            let mut sent = pin!(self.sent.notified());
+            // Enabled before the look, so that nothing that is sent in between is missed.
+            sent.as_mut().enable();
+            if !self.state.lock().has_before(era) {
+                return;
+            }
+            sent.await;
+        }
+    }
+}
+
+impl State {
+    fn has_before(&self, era: Era) -> bool {
+        self.writing.is_some_and(|writing| writing < era)
+            || self.answers.iter().any(|answer| answer.of.is_none() && answer.era < era)
+            || self.outcomes.iter().any(|outcome| outcome.era < era)
+    }
+}
