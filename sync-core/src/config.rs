@@ -24,8 +24,8 @@ pub struct Limits {
     #[cfg_attr(feature = "server", arg(long, value_name = "BYTES"))]
     pub row_bytes: usize,
 
-    /// The largest transaction, in bytes of the rows that it writes and 128 for each (1,048,576), but never less than one row. A larger one is
-    /// refused with `too_large`. It reaches subscribers in one frame.
+    /// The largest transaction, in bytes of the rows that it writes, with about 200 for each (1,048,576), but never less than one row. A larger
+    /// one is refused with `too_large`. It reaches subscribers in one frame.
     #[cfg_attr(feature = "server", arg(long, value_name = "BYTES"))]
     pub transaction_bytes: usize,
 

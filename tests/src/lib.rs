@@ -1,7 +1,6 @@
 //! What the tests share: models, a server of them, and a client that types at the socket.
 #![allow(clippy::missing_panics_doc, reason = "what a test uses panics when the test fails")]
 
-pub mod cells;
 pub mod client;
 pub mod gate;
 pub mod http;

@@ -2,6 +2,9 @@
 //!
 //! The server runs on a store that a test can hold up and make fail ([`TestStore`]), and handlers that it can stop ([`Gate`]).
 
+#[allow(dead_code, reason = "another test uses the rest")]
+mod cells;
+
 use std::{
     collections::HashMap,
     fmt::Write as _,
@@ -23,11 +26,7 @@ use sync_core::{
     },
     sync_handlers,
 };
-use sync_tests::{
-    Client,
-    cells::{Cell, Step},
-    gate as gates_of_cells,
-};
+use sync_tests::{Client, gate as gates_of_cells};
 use tokio::{
     net::TcpListener,
     sync::{RwLock, Semaphore},
@@ -35,6 +34,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 use uuid::Uuid;
+
+use self::cells::{Cell, Step};
 
 /// Each update appends its text to what is there.
 #[derive(Clone, Debug, Serialize, Deserialize, SyncedModel)]

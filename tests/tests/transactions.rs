@@ -1,5 +1,7 @@
 //! What belongs together: handlers, actions and batches that read and write several rows are as if they had been run one after the other.
 
+mod cells;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -14,11 +16,12 @@ use serde_json::{Value, json};
 use sync_core::{Context, Error, ErrorCode, Filter, Limits, Result, SyncedModel, sync_handlers};
 use sync_tests::{
     Client, TestServer,
-    cells::{self, Cell, Cells, Step},
     gate::{gate, pass},
 };
 use tokio::time::timeout;
 use uuid::Uuid;
+
+use self::cells::{Cell, Cells, Step};
 
 fn run(id: u64, steps: &[Step]) -> Value {
     json!({"method": "action", "id": id, "modelname": "Cell", "action": "run", "args": {"steps": steps}})
@@ -781,6 +784,27 @@ async fn what_is_too_large_is_refused() {
         assert_eq!(watcher.next("create").await["seq"], 1);
     }
     assert_eq!(watcher.frames.last().unwrap().len(), 1_000);
+}
+
+/// However much a client has had decided and not acknowledged, it is welcomed: what is large is left out, and comes when the same is asked again.
+#[tokio::test]
+async fn a_client_with_many_large_results_is_welcomed() {
+    let server = TestServer::memory().await;
+    let me = Uuid::new_v4();
+    let (mut client, _) = Client::hello(server.address, me, None).await;
+    let fill = |id| order(id, "fill", &json!({"count": 0, "bytes": 60_000}));
+    for id in 1..=40 {
+        ask(&mut client, &fill(id)).await;
+    }
+    let short = order(41, "clear", &json!({"item": "nothing"}));
+    ask(&mut client, &short).await;
+    drop(client);
+    let (mut client, welcome) = Client::hello(server.address, me, Some(0)).await;
+    let outcomes = welcome["outcomes"].as_array().unwrap();
+    assert_eq!(outcomes[0]["result"].as_str().unwrap().len(), 60_000);
+    assert_eq!((&outcomes[39]["partial"], outcomes[39].get("result")), (&json!(true), None));
+    assert_eq!(outcomes[40]["result"], 0);
+    assert_eq!(client.ask(&fill(40)).await["result"].as_str().unwrap().len(), 60_000);
 }
 
 /// Of more than its client sees an action with the scope touches nothing.

@@ -253,14 +253,20 @@ impl Attempt {
             let message = format!("a row has at most {limit} bytes of JSON, this one {length}");
             return Err(Error::new(ErrorCode::TooLarge, message));
         }
-        let most = self.base.limits.transaction_bytes.max(limit.saturating_add(CHANGE_BYTES));
+        // Where rows may be larger, one of them fits all the same.
+        let most = self.base.limits.transaction_bytes.max(limit.saturating_add(1024));
         let State { rows, written, bytes, .. } = &mut *state;
         let entry = rows.entry((model, key.clone()));
         let before = match &entry {
-            Entry::Occupied(known) => known.get().new.as_ref().map(Written::bytes),
+            Entry::Occupied(known) => {
+                let row =
+                    known.get().new.as_ref().map(|new| new.row.as_ref().map_or(0, |row| row.body.len()));
+                row.map(|row| row + CHANGE_BYTES + 2 * (model.len() + key_bytes(&key)))
+            }
             Entry::Vacant(_) => None,
         };
-        let total = *bytes - before.unwrap_or(0) + length + CHANGE_BYTES;
+        let named = CHANGE_BYTES + 2 * (model.len() + key_bytes(&key));
+        let total = *bytes - before.unwrap_or(0) + length + named;
         if total > most {
             let message =
                 format!("what is written together has at most {most} bytes of JSON: do it in several parts");
@@ -482,12 +488,6 @@ impl Work for Attempt {
     }
 }
 
-impl Written {
-    fn bytes(&self) -> usize {
-        self.row.as_ref().map_or(0, |row| row.body.len()) + CHANGE_BYTES
-    }
-}
-
 impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attempt").finish_non_exhaustive()
@@ -513,5 +513,12 @@ fn changed() -> Error {
 /// How often something is read anew that has changed while it was read.
 const TRIES: u32 = 16;
 
-/// What a change takes besides its row: so many rows can be deleted together as fit with this each.
+fn key_bytes(key: &Key) -> usize {
+    match key {
+        Key::Int(_) => 20,
+        Key::Text(id) => id.len(),
+    }
+}
+
+/// What the message of a change takes besides its row and, twice, the names of model and row.
 const CHANGE_BYTES: usize = 128;

@@ -37,6 +37,9 @@ use crate::{
 /// How often a handler is run for one mutation whose row keeps changing.
 pub(super) const ATTEMPTS: u32 = 8;
 
+/// An action's result of so many bytes stands in every `welcome`.
+const SHORT_RESULT: usize = 256;
+
 /// Who asked for a mutation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker<'a> {
@@ -214,6 +217,7 @@ impl Engine {
                         }
                         (Recorded::Row { .. }, None) => continue,
                         (Recorded::Action { model, action, result }, _) => {
+                            let result = Some(&**result).filter(|it| whole || it.len() <= SHORT_RESULT);
                             Done::Action { model, action, result }
                         }
                     });

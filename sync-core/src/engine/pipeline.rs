@@ -241,7 +241,7 @@ impl ConfirmedStep {
                     Seen::Deleted => DoneRow::Deleted { id_name: row.id_name },
                 },
             },
-            Self::Action { model, action, result } => Done::Action { model, action, result },
+            Self::Action { model, action, result } => Done::Action { model, action, result: Some(result) },
         }
     }
 }

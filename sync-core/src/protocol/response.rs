@@ -214,11 +214,11 @@ pub(crate) enum Done<'a> {
         cid: Option<&'a str>,
         row: DoneRow<'a>,
     },
-    /// `result` is JSON.
+    /// `result` is JSON; `None` where it is left out for its size.
     Action {
         model: &'a str,
         action: &'a str,
-        result: &'a str,
+        result: Option<&'a str>,
     },
 }
 
@@ -262,11 +262,14 @@ impl Done<'_> {
                     DoneRow::Unseen => object,
                 }
             }
-            Self::Action { model, action, result } => object
-                .field("modelname", model)
-                .optional("id", id.as_ref())
-                .field("action", action)
-                .raw("result", result.as_bytes()),
+            Self::Action { model, action, result } => {
+                let object =
+                    object.field("modelname", model).optional("id", id.as_ref()).field("action", action);
+                match result {
+                    Some(result) => object.raw("result", result.as_bytes()),
+                    None => object.field("partial", &true),
+                }
+            }
         }
     }
 }
@@ -447,7 +450,7 @@ mod tests {
             text(&confirm(&message)),
             r#"{"method":"confirm","channel":"sync:Todo:c1","modelname":"Todo","id":1,"cid":"c1","model":{"id":2,"title":"tea"},"row_seq":5,"seq":5}"#
         );
-        let action = || Done::Action { model: "Todo", action: "clear", result: "3" };
+        let action = || Done::Action { model: "Todo", action: "clear", result: Some("3") };
         assert_eq!(
             text(&confirm(&Confirm { id: Some(2), seq: 9, done: action() })),
             r#"{"method":"confirm","channel":"sync:Todo","modelname":"Todo","id":2,"action":"clear","result":3,"seq":9}"#

@@ -31,6 +31,7 @@ use tokio_tungstenite::{
 
 use super::{Open, Shared, stopped, vendor};
 use crate::{
+    Limits,
     authentication::Opening,
     connection::{self, Identity},
     protocol::SUBPROTOCOL,
@@ -140,12 +141,22 @@ async fn socket(State(shared): State<Arc<Shared>>, mut request: Request) -> Resp
     answer
 }
 
+/// The most that may wait in a socket's own buffer, which is one frame beside what an outbox holds: a whole transaction, whose text may be
+/// longer than its rows, or a `welcome` with all outcomes of batches.
+fn write_buffer(limits: &Limits) -> usize {
+    let outcomes = usize::try_from(limits.unacknowledged).unwrap_or(usize::MAX).saturating_mul(48 * 1024);
+    let transaction = limits.transaction_bytes.max(limits.row_bytes).saturating_mul(8);
+    2_usize
+        .saturating_mul(limits.outbox_bytes.max(crate::outbox::FRAME_BYTES))
+        .saturating_add(transaction.max(outcomes))
+}
+
 async fn serve_socket(upgraded: Upgraded, identity: Option<Identity>, shared: &Shared) {
     let limits = shared.engine.limits();
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(READ_BUFFER)
-        .max_write_buffer_size(2 * limits.outbox_bytes.max(crate::outbox::FRAME_BYTES) + limits.row_bytes)
+        .max_write_buffer_size(write_buffer(limits))
         .max_message_size(Some(limits.message_bytes))
         .max_frame_size(Some(limits.message_bytes));
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sync_core::{Context, Filter, Result, SyncType, SyncedModel, sync_handlers};
 
-use crate::gate::pass;
+use sync_tests::gate::pass;
 
 /// A number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, SyncedModel)]
