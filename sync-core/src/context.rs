@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Error, Filter, Result,
+    authority::Authority,
     handlers::{self, BoxFuture, Row},
     model::{Key, ModelId, Operand, SyncedModel, filter::Expr},
     row_query::{RowQuery, RowSource},
@@ -22,6 +24,15 @@ use crate::{
 pub(crate) struct Caller {
     /// The client, if it said `hello`.
     pub(crate) client: Option<Uuid>,
+    /// Its session, where the server authenticates.
+    pub(crate) session: Option<Arc<Authority>>,
+}
+
+impl Caller {
+    /// Whether its session is over: what was found for it is shown to nobody, and what it asked not done.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.has_ended())
+    }
 }
 
 /// The request that a handler decides: the first parameter of every handler and action.
@@ -77,7 +88,7 @@ pub struct Context {
     caller: Caller,
     now: SystemTime,
     attempt: u32,
-    work: std::sync::Arc<dyn Work>,
+    work: Arc<dyn Work>,
     may: May,
 }
 
@@ -95,7 +106,7 @@ enum May {
 const MAX_DEPTH: u8 = 8;
 
 impl Context {
-    pub(crate) fn new(caller: Caller, now: SystemTime, attempt: u32, work: std::sync::Arc<dyn Work>) -> Self {
+    pub(crate) fn new(caller: Caller, now: SystemTime, attempt: u32, work: Arc<dyn Work>) -> Self {
         Self { caller, now, attempt, work, may: May::Write }
     }
 
@@ -116,6 +127,49 @@ impl Context {
     /// nothing about who they are.
     pub fn client(&self) -> Option<Uuid> {
         self.caller.client
+    }
+
+    /// The value of the session that asks, as the program's `authenticate` made it; `None` in an anonymous session, where the server does not
+    /// authenticate, and (which is logged as an error) where the session's value is of another type. A handler that gives `None` fewer rights
+    /// does right in all of these.
+    pub fn session<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        match self.caller.session.as_ref()?.value() {
+            Ok(value) => value,
+            Err(error) => {
+                tracing::error!("{error}");
+                None
+            }
+        }
+    }
+
+    /// The value of the session that asks.
+    ///
+    /// ```
+    /// # use serde::{Serialize, Deserialize};
+    /// use sync_core::{Context, Filter, Result, SyncedModel, sync_handlers};
+    ///
+    /// struct User { name: String }
+    ///
+    /// #[derive(Clone, Serialize, Deserialize, SyncedModel)]
+    /// struct Note { id: u64, text: String, #[sync(server_only, index)] owner: String }
+    ///
+    /// #[sync_handlers]
+    /// impl Note {
+    ///     async fn create(ctx: &Context, draft: Note) -> Result<Note> {
+    ///         Ok(Note { owner: ctx.require::<User>()?.name.clone(), ..draft })
+    ///     }
+    ///     async fn read(ctx: &Context) -> Result<Filter<Note>> {
+    ///         Ok(Note::OWNER.eq(&ctx.require::<User>()?.name))
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// `unauthenticated` in an anonymous session, and where the server does not authenticate. `internal` where the session's value is of another
+    /// type; the log names both.
+    pub fn require<T: Send + Sync + 'static>(&self) -> Result<&T> {
+        let value = self.caller.session.as_ref().map(|session| session.value()).transpose()?;
+        value.flatten().ok_or_else(|| Error::unauthenticated("this needs somebody who is signed in"))
     }
 
     /// When the request arrived. Use it instead of the clock: it does not change when a handler is run again.

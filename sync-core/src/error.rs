@@ -35,6 +35,8 @@ struct Inner {
     message: Cow<'static, str>,
     fields: BTreeMap<String, String>,
     limit: Option<&'static str>,
+    /// Whether it may be sent again, where the code alone does not say.
+    retry: Option<bool>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -56,6 +58,8 @@ pub enum ErrorCode {
     AlreadyExists,
     /// The row has changed since.
     Conflict,
+    /// Nobody is signed in, or not in a way that counts (any more).
+    Unauthenticated,
     /// A handler refused the request.
     Forbidden,
     /// A mutation id that does not follow the last one.
@@ -83,7 +87,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    const ALL: [(ErrorCode, &'static str); 19] = [
+    const ALL: [(ErrorCode, &'static str); 20] = [
         (ErrorCode::BadRequest, "bad_request"),
         (ErrorCode::UnknownModel, "unknown_model"),
         (ErrorCode::MethodNotAllowed, "method_not_allowed"),
@@ -91,6 +95,7 @@ impl ErrorCode {
         (ErrorCode::NotFound, "not_found"),
         (ErrorCode::AlreadyExists, "already_exists"),
         (ErrorCode::Conflict, "conflict"),
+        (ErrorCode::Unauthenticated, "unauthenticated"),
         (ErrorCode::Forbidden, "forbidden"),
         (ErrorCode::IdGap, "id_gap"),
         (ErrorCode::IdConflict, "id_conflict"),
@@ -131,6 +136,7 @@ impl Error {
                 message: message.into(),
                 fields: BTreeMap::new(),
                 limit: None,
+                retry: None,
                 source: None,
             }),
         }
@@ -153,6 +159,12 @@ impl Error {
         self.inner.message = format!("{}; {field}: {message}", self.inner.message).into();
         self.inner.fields.insert(field, message);
         self
+    }
+
+    /// Nobody is signed in, or not in a way that counts. The message is sent to the client. From
+    /// `authenticate` it asks for another token; from a handler it is a refusal like any other.
+    pub fn unauthenticated(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::Unauthenticated, message)
     }
 
     /// The client may not do this. The message is sent to it.
@@ -187,6 +199,18 @@ impl Error {
         let mut error = Self::new(ErrorCode::Limit, message);
         error.inner.limit = Some(name);
         error
+    }
+
+    /// Nothing was decided, so that the same may be asked again, whatever the code says.
+    #[must_use]
+    pub(crate) fn and_retry(mut self) -> Self {
+        self.inner.retry = Some(true);
+        self
+    }
+
+    /// Whether nothing was decided, so that the same request may be sent again. Such an outcome is never recorded.
+    pub(crate) fn is_retryable(&self) -> bool {
+        self.inner.retry.unwrap_or(self.inner.code.is_retryable())
     }
 
     /// The kind of error.

@@ -42,6 +42,7 @@
 #![cfg_attr(not(feature = "server"), allow(dead_code))]
 
 mod arguments;
+mod authority;
 mod context;
 mod draft;
 mod error;
@@ -50,6 +51,7 @@ pub mod integer_string;
 mod json;
 mod model;
 mod object;
+mod position;
 mod probes;
 mod query;
 mod registry;
@@ -75,21 +77,23 @@ mod server;
 #[cfg(feature = "server")]
 mod session;
 
-#[cfg(feature = "server")]
 pub use self::{
-    config::Limits,
-    server::{BuildError, Handle, Running, Server, ServerBuilder},
-};
-pub use self::{
+    authority::Session,
     context::Context,
     error::{Error, ErrorCode, Result},
     model::{
         Field, Filter, Filterable, Indexed, Key, KeyKind, ModelId, NotIndexed, Nullable, Operand, Order,
         SyncedModel, Textual, Value,
     },
+    position::{InvalidPosition, Position},
     query::Query,
     row_query::RowQuery,
     types::SyncType,
+};
+#[cfg(feature = "server")]
+pub use self::{
+    config::Limits,
+    server::{BuildError, Handle, Running, Server, ServerBuilder},
 };
 pub use sync_derive::{SyncType, SyncedModel, sync_handlers};
 

@@ -23,10 +23,10 @@ pub(crate) use self::{
 };
 use self::{
     frames::{Frames, Parts},
-    rescope::Held,
+    rescope::{Beginning, Held},
 };
 use crate::{
-    hub::{Hub, Places, Query, Source},
+    hub::{Depends, Hub, Places, Query, Source},
     protocol::{RequestId, Rows, response},
     store::Seq,
 };
@@ -113,7 +113,7 @@ struct State {
     next_key: u64,
     next_load: u64,
     /// Whose rows are being found out.
-    begun: Vec<(SubscriptionKey, Held)>,
+    begun: Vec<Beginning>,
     /// The number of the last hold.
     holds: u64,
     /// Every live subscription has had everything up to here.
@@ -160,6 +160,8 @@ struct Subscription {
     asked: Asked,
     source: Arc<Source>,
     held: Held,
+    /// What that depends on which it may see.
+    depends: Option<Depends>,
     phase: Phase,
     position: Position,
     /// A `read` of all rows: ends where a subscription becomes live.
@@ -396,12 +398,12 @@ impl Outbox {
     ) -> LoadKey {
         let key = begun.key();
         let mut state = self.state.lock();
-        let held = state.end_of_beginning(key);
+        let (held, depends) = state.end_of_beginning(key);
         let load = state.new_load();
         let was_live = false;
         let is_held = held.before().is_some();
         let subscription =
-            Subscription { key, load, asked, source, held, phase, position, ends_at_live, was_live };
+            Subscription { key, load, asked, source, held, depends, phase, position, ends_at_live, was_live };
         state.subscriptions.push(subscription);
         drop(state);
         drop(begun);

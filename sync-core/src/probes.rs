@@ -7,10 +7,12 @@
 
 use std::{future::Future, marker::PhantomData};
 
+use serde::{Serialize, de::DeserializeOwned};
 pub use serde_json::value::Serializer as ValueSerializer;
 
 use crate::{
     Context, Error, Filter, Query, Result,
+    arguments::Arguments,
     model::{SyncedModel, Value},
     types::{Describe, SyncType},
 };
@@ -177,6 +179,49 @@ pub fn query_result<M, R: QueryResult<M>>() -> fn(R) -> Result<Query<M>> {
     R::into_result
 }
 
+/// An argument of an action.
+#[diagnostic::on_unimplemented(
+    message = "an argument of an action is read from JSON, which `{Self}` cannot be",
+    label = "not an owned type with `Deserialize`",
+    note = "derive serde's `Deserialize` for it; it must also be `Send`, and borrow nothing"
+)]
+pub trait ActionArgument: Sized {
+    fn next(arguments: &mut Arguments<'_>) -> Option<Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned + Send> ActionArgument for T {
+    fn next(arguments: &mut Arguments<'_>) -> Option<Self> {
+        arguments.next()
+    }
+}
+
+pub fn action_argument<T: ActionArgument>() -> fn(&mut Arguments<'_>) -> Option<T> {
+    T::next
+}
+
+/// What an action returns.
+#[diagnostic::on_unimplemented(
+    message = "an action must return a `Result` of something that serde writes, not `{Self}`",
+    label = "write `Result<T>`, with a `T` that implements `Serialize`",
+    note = "`Result<()>` where there is nothing to say",
+    note = "the error may also be of any type that implements `std::error::Error`: clients see it as an internal one"
+)]
+pub trait ActionResult {
+    fn into_json(self) -> Result<String>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize, E: Into<Error>> ActionResult for Result<T, E> {
+    fn into_json(self) -> Result<String> {
+        Ok(serde_json::to_string(&self.map_err(Into::into)?)?)
+    }
+}
+
+pub fn action_result<R: ActionResult>() -> fn(R) -> Result<String> {
+    R::into_json
+}
+
 /// The future of a handler. That what comes out is `Send` is said here and not found out, so that a handler's future that
 /// is not is reported once, at the handler.
 pub fn send<F: Future + Send>(future: F) -> impl Future<Output = F::Output> + Send {
@@ -272,6 +317,19 @@ pub trait PartOfRow<T: ?Sized> {
 #[diagnostic::do_not_recommend]
 impl<T: ?Sized> PartOfRow<T> for Guarded<false> {}
 
+/// What an action may take and return: what goes over the wire there is serde's, too.
+#[diagnostic::on_unimplemented(
+    message = "`{T}` is a model with `read_only` or `server_only` fields, which clients would see or set here",
+    label = "a guarded model",
+    note = "take or return its id, or a struct made of what clients may see and set"
+)]
+pub trait PartOfAction<T: ?Sized> {
+    const MAY_BE: () = ();
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: ?Sized> PartOfAction<T> for Guarded<false> {}
+
 /// Whether `T` has a [`SyncType`]: its own constant shadows that of the trait.
 #[derive(Debug)]
 pub struct IsSyncType<T: ?Sized>(PhantomData<T>);
@@ -286,6 +344,21 @@ pub trait NotSyncType {
 }
 
 impl<T: ?Sized> NotSyncType for IsSyncType<T> {}
+
+/// Whether `R` is the `Result` of a type that has a [`SyncType`]: its own constant shadows that of the trait.
+#[derive(Debug)]
+pub struct IsSyncResult<R: ?Sized>(PhantomData<R>);
+
+impl<T: SyncType, E> IsSyncResult<Result<T, E>> {
+    pub const DESCRIBE: Option<Describe> = Some(T::__describe);
+}
+
+/// For all other types.
+pub trait NotSyncResult {
+    const DESCRIBE: Option<Describe> = None;
+}
+
+impl<R: ?Sized> NotSyncResult for IsSyncResult<R> {}
 
 /// The encoder of a field with serde's `serialize_with`.
 pub fn encoded(json: Result<serde_json::Value, serde_json::Error>) -> Value {

@@ -101,6 +101,11 @@ impl Model {
         self.registration.name
     }
 
+    /// Whether clients may know of it: without `#[sync_handlers]` it is the server's own.
+    pub(crate) fn is_known(&self) -> bool {
+        self.handlers.methods().next().is_some()
+    }
+
     pub(crate) fn type_name(&self) -> &'static str {
         (self.registration.type_name)()
     }
@@ -182,15 +187,24 @@ impl Registry {
         let table = |model: &ModelRegistration| {
             handlers.iter().find(|table| (table.model)() == (model.type_id)()).map(|table| table.table)
         };
-        let typescript =
-            Typescript::of(models.iter().map(|model| (model.name, model.schema, model.key_kind)));
+        let types = |models: &[&ModelRegistration]| {
+            Typescript::of(models.iter().map(|model| {
+                let actions = table(model).unwrap_or_default().actions;
+                (model.name, model.schema, model.key_kind, actions)
+            }))
+        };
+        let all: Vec<_> = models.iter().collect();
+        let types_of_all = types(&all);
+        let fingerprints = types_of_all.fingerprints();
+        let known: Vec<_> = all.into_iter().filter(|model| table(model).is_some()).collect();
+        let typescript = types(&known);
         let model = |(registration, (fingerprint, types)): (ModelRegistration, (Fingerprint, u64))| Model {
             handlers: table(&registration).unwrap_or_default(),
             hash: registration.schema.hash(registration.name, types),
             fingerprint,
             registration,
         };
-        let models = models.into_iter().zip(typescript.fingerprints()).map(model);
+        let models = models.into_iter().zip(fingerprints).map(model);
         Ok(Self { models: models.map(|model| (model.name(), model)).collect(), typescript })
     }
 
@@ -198,14 +212,24 @@ impl Registry {
         self.models.get(name)
     }
 
-    /// The types of the models.
+    /// The model of that name, if clients may know of it.
+    pub(crate) fn known(&self, name: &str) -> Option<&Model> {
+        self.get(name).filter(|model| model.is_known())
+    }
+
+    /// The types of the models that clients may know of.
     pub(crate) fn typescript(&self) -> &Typescript {
         &self.typescript
     }
 
     /// The text of `models.js`.
     pub(crate) fn schema_module(&self) -> String {
-        schema_module(self.iter().map(|model| (model.name(), &model.fingerprint)))
+        schema_module(self.all_known().map(|model| (model.name(), &model.fingerprint)))
+    }
+
+    /// Those that clients may know of, by name.
+    pub(crate) fn all_known(&self) -> impl Iterator<Item = &Model> {
+        self.iter().filter(|model| model.is_known())
     }
 
     /// By name.

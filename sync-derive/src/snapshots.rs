@@ -126,6 +126,30 @@ fn crud_with_one_handler_and_strangers() {
 }
 
 #[test]
+fn actions() {
+    check(
+        "actions",
+        handlers::attribute(
+            quote!(),
+            &quote! {
+                impl Todo {
+                    /// Deletes what is done.
+                    #[action]
+                    async fn clear_completed(ctx: &Context, list: String, mut r#type: Option<Self>) -> Result<u32> {
+                        Ok(0)
+                    }
+                    #[cfg(unix)]
+                    #[action]
+                    async fn ping<'a>(_: &'a Context) -> Result<(), MyError> {
+                        Ok(())
+                    }
+                }
+            },
+        ),
+    );
+}
+
+#[test]
 fn a_type_with_a_parameter() {
     check(
         "a_type_with_a_parameter",

@@ -1,14 +1,18 @@
 //! What the tests share: models, a server of them, and a client that types at the socket.
 #![allow(clippy::missing_panics_doc, reason = "what a test uses panics when the test fails")]
 
+pub mod cells;
 pub mod client;
+pub mod gate;
 pub mod http;
+pub mod mirror;
 pub mod models;
+pub mod plain;
 pub mod process;
 
 use std::net::SocketAddr;
 
-use sync_core::{Limits, Running, Server, ServerBuilder};
+use sync_core::{Handle, Limits, Running, Server, ServerBuilder};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 pub use client::Client;
@@ -51,9 +55,19 @@ impl TestServer {
         self.running.scopes_changed();
     }
 
+    /// The rows, for code outside of handlers.
+    pub fn handle(&self) -> Handle {
+        self.running.handle()
+    }
+
     /// A new connection.
     pub async fn client(&self) -> Client {
         Client::connect(self.address).await
+    }
+
+    /// The server itself.
+    pub fn running(&self) -> &Running {
+        &self.running
     }
 
     /// Begins to stop, without waiting.

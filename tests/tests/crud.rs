@@ -212,13 +212,13 @@ async fn malformed_messages_are_told_what_is_wrong() {
         (
             "{}",
             "bad_request",
-            "a message needs a `method`: one of create, update, patch, delete, hello, subscribe, unsubscribe, read, ack",
+            "a message needs a `method`: one of create, update, patch, delete, action, batch, hello, subscribe, unsubscribe, read, ack",
         ),
         (r#"{"method":7}"#, "bad_request", "`method` must be a string"),
         (
             r#"{"method":"craete"}"#,
             "bad_request",
-            "there is no method `craete`; there are create, update, patch, delete, hello, subscribe, unsubscribe, read, ack",
+            "there is no method `craete`; there are create, update, patch, delete, action, batch, hello, subscribe, unsubscribe, read, ack",
         ),
         (
             r#"{"method":"read","method":"read"}"#,

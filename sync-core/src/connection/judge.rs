@@ -52,7 +52,9 @@ impl Connection {
 
     fn judged<'a>(&'a self, (work, selected): Judged<'a>, pages: &Queue<'a>) {
         match selected {
-            Ok((model, selection)) => {
+            Ok((model, mut selection)) => {
+                // First, so that it stays stopped where that has changed again.
+                self.engine.depend(&self.outbox, work.key, &mut selection.dependencies);
                 let shape = selection.joined(work.is_read);
                 if self.outbox.same_scope(work.key, &shape) {
                     return;

@@ -138,7 +138,8 @@ impl Connection {
             ));
         }
         let begun = self.outbox.begin();
-        let (model, selection) = self.select(&query.model, &query.rows).await?;
+        let (model, mut selection) = self.select(&query.model, &query.rows).await?;
+        self.engine.depend(&self.outbox, begun.key(), &mut selection.dependencies);
         let asked =
             Asked { id: Some(query.id.clone()), rows: query.rows.clone(), page_rows: selection.page_rows };
         let engine = &self.engine;
@@ -170,7 +171,8 @@ impl Connection {
         subject: &Subject,
     ) -> Result<Option<Pages<'a>>> {
         let begun = self.outbox.begin();
-        let (model, selection) = self.select(model, &rows).await?;
+        let (model, mut selection) = self.select(model, &rows).await?;
+        self.engine.depend(&self.outbox, begun.key(), &mut selection.dependencies);
         let (joined, places, head) = self.engine.hub().join(model, selection.joined(true), &self.outbox);
         // What changes between the pages follows before the end.
         let asked = Asked { id: subject.id.clone(), rows, page_rows: selection.page_rows };
@@ -291,7 +293,8 @@ impl Connection {
         };
         // The log does not reach back so far: all rows anew, and under the scope of now.
         match self.engine.select(model, &asked.rows, &self.caller(), SystemTime::now()).await {
-            Ok((model, selection)) => {
+            Ok((model, mut selection)) => {
+                self.engine.depend(&self.outbox, load.key, &mut selection.dependencies);
                 let hub = self.engine.hub();
                 let (source, places, head) = hub.join(model, selection.joined(work.is_read), &self.outbox);
                 let Some(restarted) = self.outbox.restart(&work, source.clone(), (places, head)) else {

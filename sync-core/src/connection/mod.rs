@@ -185,7 +185,7 @@ impl Connection {
     ) -> Result<(), DisconnectReason> {
         let load = match action {
             Action::Hello(hello, subject) => {
-                let caller = Caller { client: Some(hello.client) };
+                let caller = Caller { client: Some(hello.client), session: None };
                 match self.engine.hello(hello, &caller, &self.outbox, now).await {
                     Ok((claim, welcome)) => {
                         self.outbox.answer(welcome);
@@ -308,7 +308,7 @@ impl Connection {
 
     /// For whom the connection speaks now.
     fn caller(&self) -> Caller {
-        Caller { client: self.claim.get().map(Claim::id) }
+        Caller { client: self.claim.get().map(Claim::id), session: None }
     }
 
     fn unsubscribe(&self, key: SubscriptionKey) {

@@ -18,12 +18,13 @@ use super::{
     plan::Refused,
     references::Creates,
     results::{Recorded, Results},
+    scope::Scoped,
     unavailable,
 };
 use crate::{
     Context, Error, ErrorCode, Result,
     context::Caller,
-    model::{Key, filter::Expr},
+    model::Key,
     outbox::Outbox,
     protocol::{
         Content, Method, Mutation, Subject,
@@ -80,7 +81,7 @@ impl Engine {
                 false
             }
             Err(refused) => {
-                let retry = refused.error.code().is_retryable() || refused.detail.retry == Some(true);
+                let retry = refused.error.is_retryable() || refused.detail.retry == Some(true);
                 asker.outbox.outcome(refused.message(subject, &mutation.content), 0);
                 retry
             }
@@ -252,6 +253,7 @@ impl Engine {
             let write = |outcome| {
                 let mutation = |(client, id)| ClientWrite {
                     client,
+                    subject: None,
                     seen: millis(now),
                     ack: None,
                     mutation: Some(MutationWrite { id, hash: mutation.hash, outcome }),
@@ -259,7 +261,7 @@ impl Engine {
                 record.map(mutation)
             };
             let (transaction, effects, answer) = match verdict {
-                Err(refused) if refused.error.code().is_retryable() => return Err(refused),
+                Err(refused) if refused.error.is_retryable() => return Err(refused),
                 Err(refused) => {
                     let message = refused.message(subject, &mutation.content);
                     // Nothing to record; but a refusal for what is not on disk yet waits until it is.
@@ -323,7 +325,7 @@ struct Again<'a> {
     whole: bool,
     now: SystemTime,
     /// What the client may see of each model, if it may see anything.
-    scopes: HashMap<&'static str, Option<Expr>>,
+    scopes: HashMap<&'static str, Option<Scoped>>,
 }
 
 impl<'a> Again<'a> {
@@ -345,20 +347,27 @@ impl<'a> Again<'a> {
             return Ok(done(DoneRow::Deleted { id_name }));
         }
         let Some(model) = model else { return Ok(done(DoneRow::Unseen)) };
-        let scope = match self.scopes.entry(model.name()) {
-            Entry::Occupied(scope) => scope.into_mut(),
-            Entry::Vacant(vacant) => {
-                let scope = engine.scope(model, self.caller, self.now).await.ok();
-                vacant.insert(scope.map(|scope| scope.filter))
+        loop {
+            let scope = match self.scopes.entry(model.name()) {
+                Entry::Occupied(scope) => scope.into_mut(),
+                Entry::Vacant(vacant) => vacant.insert(engine.scope(model, self.caller, self.now).await.ok()),
+            };
+            let stored = engine.store.get(model.name(), key).await.map_err(|error| unavailable(&error))?;
+            // The row may be younger than what was found out about it.
+            if let Some(scope) = scope
+                && !engine.still_holds(&mut scope.dependencies)
+            {
+                self.scopes.remove(model.name());
+                continue;
             }
-        };
-        let stored = engine.store.get(model.name(), key).await.map_err(|error| unavailable(&error))?;
-        let shown = |body: &Bytes| scope.as_ref().is_some_and(|scope| scope.matches(body));
-        Ok(done(match stored.filter(|stored| shown(&stored.body)) {
-            None => DoneRow::Unseen,
-            Some(_) if !self.whole => DoneRow::Partial { id_name },
-            Some(stored) => DoneRow::Whole(WireRow { row: model.rewire(&stored.body)?, seq: stored.seq }),
-        }))
+            let shown =
+                scope.as_ref().and_then(|scope| stored.filter(|stored| scope.filter.matches(&stored.body)));
+            return Ok(done(match shown {
+                None => DoneRow::Unseen,
+                Some(_) if !self.whole => DoneRow::Partial { id_name },
+                Some(stored) => DoneRow::Whole(WireRow { row: model.rewire(&stored.body)?, seq: stored.seq }),
+            }));
+        }
     }
 }
 

@@ -45,7 +45,7 @@ use crate::{
     store::{ClientWrite, Decision, Opened, Store, StoreError, Table, Transaction},
 };
 
-pub(crate) use self::{clients::Claim, decide::Asker, reads::Selection, scope::Dependencies};
+pub(crate) use self::{clients::Claim, decide::Asker, reads::Selection};
 
 /// How many bytes of outcomes a `welcome` has with their rows: the rest fits a frame.
 const WELCOME_BYTES: usize = FRAME_BYTES / 4;
@@ -153,14 +153,20 @@ impl Engine {
     ) -> Result<(Claim, Bytes)> {
         // Before anything is known of the client: an older page of it may be the one that fits.
         if let Some(schema) = &hello.schema {
-            schema.check(|model| self.registry.get(model).map(|model| &model.fingerprint))?;
+            schema.check(|model| self.registry.known(model).map(|model| &model.fingerprint))?;
         }
         let claim = self.clients.claim(hello.client, outbox);
         // What an older connection of this client has under way is decided first.
         let mut decided = claim.client.decided.lock().await;
         decided.last = None;
         let record = self.store.client(hello.client).await.map_err(|error| unavailable(&error))?;
-        let write = ClientWrite { client: hello.client, seen: millis(now), ack: hello.ack, mutation: None };
+        let write = ClientWrite {
+            client: hello.client,
+            subject: None,
+            seen: millis(now),
+            ack: hello.ack,
+            mutation: None,
+        };
         // Known, but not so far: the store was restored from before what the client has had decided.
         let record = record.filter(|record| hello.ack.is_none_or(|ack| ack <= record.last));
         let record = match record {
@@ -205,8 +211,12 @@ impl Engine {
             epoch: self.epoch,
             last: record.last,
             outcomes,
-            schema: self.registry.iter().map(|model| (model.name(), model.fingerprint.to_string())).collect(),
-            indexed: self.registry.iter().map(|model| (model.name(), indexed(model))).collect(),
+            schema: self
+                .registry
+                .all_known()
+                .map(|model| (model.name(), model.fingerprint.to_string()))
+                .collect(),
+            indexed: self.registry.all_known().map(|model| (model.name(), indexed(model))).collect(),
             limits: BTreeMap::from([
                 ("message_bytes", self.limits.message_bytes),
                 ("unacknowledged", usize::try_from(self.limits.unacknowledged).unwrap_or(usize::MAX)),
@@ -240,8 +250,8 @@ impl Engine {
     }
 
     fn model(&self, name: &str) -> Result<&Model> {
-        self.registry.get(name).ok_or_else(|| {
-            let known: Vec<_> = self.registry.iter().map(Model::name).collect();
+        self.registry.known(name).ok_or_else(|| {
+            let known: Vec<_> = self.registry.all_known().map(Model::name).collect();
             let shown: String = name.chars().take(40).collect();
             Error::new(
                 ErrorCode::UnknownModel,

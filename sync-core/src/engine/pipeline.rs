@@ -322,7 +322,8 @@ impl Pipeline {
     /// Has something written about a client with the next batch; nobody waits for it.
     pub(super) fn note(&self, client: Uuid, seen: i64, ack: Option<MutationId>) {
         let mut state = self.state.lock();
-        let note = state.notes.entry(client).or_insert(ClientWrite { client, seen, ack, mutation: None });
+        let note = ClientWrite { client, subject: None, seen, ack, mutation: None };
+        let note = state.notes.entry(client).or_insert(note);
         note.seen = note.seen.max(seen);
         note.ack = note.ack.max(ack);
         drop(state);

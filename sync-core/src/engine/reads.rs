@@ -113,11 +113,17 @@ impl Engine {
         now: SystemTime,
     ) -> Result<(&Model, Key, WireRow)> {
         let model = self.model(model)?;
-        let Scoped { filter: scope, .. } = self.scope(model, caller, now).await?;
-        let key = model.parse_key(key).ok_or_else(Error::not_found)?;
-        let stored = self.store.get(model.name(), &key).await.map_err(|error| unavailable(&error))?;
-        let stored = stored.filter(|row| scope.matches(&row.body)).ok_or_else(Error::not_found)?;
-        Ok((model, key, WireRow { row: model.rewire(&stored.body)?, seq: stored.seq }))
+        let key = model.parse_key(key);
+        loop {
+            let Scoped { filter: scope, mut dependencies } = self.scope(model, caller, now).await?;
+            let key = key.clone().ok_or_else(Error::not_found)?;
+            let row = self.store.get(model.name(), &key).await.map_err(|error| unavailable(&error))?;
+            // The row may be younger than what was found out about it.
+            if self.still_holds(&mut dependencies) {
+                let row = row.filter(|row| scope.matches(&row.body)).ok_or_else(Error::not_found)?;
+                return Ok((model, key, WireRow { row: model.rewire(&row.body)?, seq: row.seq }));
+            }
+        }
     }
 
     /// The next page of the selection's rows.

@@ -1,6 +1,8 @@
 //! What a session may see, and on what that depends.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
+
+use smallvec::SmallVec;
 
 use super::{
     Engine,
@@ -8,20 +10,22 @@ use super::{
     decide::ATTEMPTS,
     not_declared,
     panics::guarded,
-    pipeline::Effects,
+    pipeline::{Effects, Watch},
+    read_set::ReadSet,
 };
 use crate::{
     Context, Error, Result,
     context::Caller,
     handlers::{BoxFuture, Scope},
-    model::{Key, filter::Expr},
+    model::{Value, filter::Expr},
+    outbox::{Outbox, SubscriptionKey, Which},
     query::ErasedQuery,
     registry::Model,
-    store::{Decision, Seq, Transaction},
+    store::{Decision, Transaction},
 };
 
 /// The rows that a session may see.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Scoped {
     pub(crate) filter: Expr,
     pub(crate) dependencies: Dependencies,
@@ -30,46 +34,20 @@ pub(crate) struct Scoped {
 /// What handlers have looked up to say what a session may see.
 ///
 /// What they said holds until a transaction changes one of the rows, or a row of one of the filters, before or after the change.
-/// All of it was committed and on disk. Every transaction up to `seq` is in it, and some later ones may be: who keeps what was said must look at
-/// all transactions after `seq`, also at those that are published before it is kept.
-#[derive(Clone, Debug, Default)]
+/// All of it was committed and on disk. Who keeps what was said has the hub watch the filters, and then asks whether it still holds
+/// ([`Engine::still_holds`]): what is submitted later is seen by the hub.
+#[derive(Debug, Default)]
 pub(crate) struct Dependencies {
-    /// Rows by model and id, whether they were there or not.
-    pub(crate) rows: Vec<(&'static str, Key)>,
-    /// Of each model the filters whose rows were read.
-    pub(crate) filters: Vec<(&'static str, Expr)>,
-    pub(crate) seq: Seq,
+    reads: ReadSet,
+    /// What is submitted since is remembered.
+    watches: SmallVec<[Watch; 2]>,
 }
 
 impl Dependencies {
-    /// Whether nothing was looked up: then what was said holds for good.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.filters.is_empty()
-    }
-
-    /// Whether a change of this row, from one stored JSON to another, may change what was said.
-    pub(crate) fn are_touched_by(
-        &self,
-        model: &str,
-        key: &Key,
-        old: Option<&[u8]>,
-        new: Option<&[u8]>,
-    ) -> bool {
-        self.rows.iter().any(|(of, row)| *of == model && row == key)
-            || self.filters.iter().any(|(of, filter)| {
-                *of == model && [old, new].into_iter().flatten().any(|body| filter.matches(body))
-            })
-    }
-
-    /// Those of both, as of the earlier.
+    /// Those of both.
     pub(crate) fn and(mut self, other: Self) -> Self {
-        self.seq = match (self.is_empty(), other.is_empty()) {
-            (true, _) => other.seq,
-            (_, true) => self.seq,
-            _ => self.seq.min(other.seq),
-        };
-        self.rows.extend(other.rows);
-        self.filters.extend(other.filters);
+        self.reads.add(other.reads);
+        self.watches.extend(other.watches);
         self
     }
 }
@@ -108,8 +86,6 @@ impl Engine {
         now: SystemTime,
     ) -> Result<(T, Dependencies)> {
         for number in 1..=ATTEMPTS {
-            // Before anything is read: what is published later may be in it, and counts once more.
-            let seq = self.hub.head();
             let attempt = Attempt::new(&self.base, Ids::default());
             let context = Context::new(caller.clone(), now, number, attempt.clone()).looking();
             let outcome = guarded(handler(&context)).await;
@@ -120,8 +96,7 @@ impl Engine {
             if let Some(fault) = fault {
                 return Err(fault);
             }
-            let rows = reads.found.iter().map(|found| (found.model, found.key.clone())).collect();
-            let dependencies = Dependencies { rows, filters: reads.filters.clone(), seq };
+            let dependencies = Dependencies { reads: reads.clone(), watches: watch.into_iter().collect() };
             if reads.has_failed() {
                 continue;
             }
@@ -132,10 +107,37 @@ impl Engine {
                     continue;
                 }
             }
-            drop(watch);
             return Ok((outcome?, dependencies));
         }
         Err(Error::unavailable("what this depends on changes again and again"))
+    }
+
+    /// The filters whose rows decide about what was said: a row that was looked up is one by its id.
+    fn filters(&self, dependencies: &Dependencies) -> Vec<(&'static str, Expr)> {
+        let ReadSet { found, filters, .. } = &dependencies.reads;
+        let rows = found.iter().filter_map(|found| {
+            let id = self.registry().get(found.model)?.schema().id;
+            Some((found.model, Expr::Eq(id, Value::from(&found.key))))
+        });
+        let mut all: Vec<_> = rows.chain(filters.iter().cloned()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Has a subscription judged again whenever what it may see may have changed.
+    pub(crate) fn depend(&self, outbox: &Arc<Outbox>, key: SubscriptionKey, dependencies: &mut Dependencies) {
+        let filters = self.filters(dependencies);
+        outbox.depend(key, self.hub.depend(outbox, filters));
+        // Meanwhile it may have changed.
+        if !self.still_holds(dependencies) {
+            outbox.rescope(Which::These(&[key]), 0);
+        }
+    }
+
+    /// Whether nothing that was submitted by now has changed what was looked up.
+    pub(crate) fn still_holds(&self, dependencies: &mut Dependencies) -> bool {
+        dependencies.reads.is_empty() || self.base.pipeline.check(&mut dependencies.reads)
     }
 
     /// What `read` of a model says within the transaction of a context.

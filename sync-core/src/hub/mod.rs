@@ -6,6 +6,7 @@
 //!
 //! A window is a query that keeps its rows; what it lacks is read by [`refills`](Hub::refill), which nobody waits for.
 
+mod dependents;
 mod queries;
 mod query;
 mod refill;
@@ -30,6 +31,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use self::{
+    dependents::Dependents,
     queries::Queries,
     query::{Encoded, Heard, View},
     refill::Refills,
@@ -37,13 +39,14 @@ use self::{
     window::{Difference, Window, WindowChange},
 };
 pub(crate) use self::{
+    dependents::Depends,
     query::Query,
     refill::{Refill, Snapshot},
     shape::{First, Places, Shape, Source},
     window::{ReadRows, WindowRow},
 };
 use crate::{
-    model::Key,
+    model::{Key, filter::Expr},
     outbox::{Outbox, Which},
     protocol::response,
     registry::Model,
@@ -77,6 +80,7 @@ pub(crate) struct Hub {
     head: AtomicU64,
     /// By model.
     queries: Mutex<HashMap<&'static str, Queries>>,
+    dependents: Arc<Dependents>,
     /// By the address of the outbox.
     connections: Mutex<HashMap<usize, Weak<Outbox>>>,
     /// Who waits for the head to reach a seq.
@@ -91,6 +95,7 @@ impl Hub {
         Self {
             head: AtomicU64::new(head),
             queries: Mutex::default(),
+            dependents: Arc::default(),
             connections: Mutex::default(),
             waiting: Mutex::default(),
             refills: Refills::default(),
@@ -163,6 +168,16 @@ impl Hub {
         (source, ends, self.head())
     }
 
+    /// From now on, and as long as what is returned lives, a transaction that changes a row of one of these filters stops the subscriptions that
+    /// have it ([`Outbox::depend`]), before anything of it is delivered. Transactions that are submitted before this returns may be missed.
+    pub(crate) fn depend(
+        &self,
+        outbox: &Arc<Outbox>,
+        filters: impl IntoIterator<Item = (&'static str, Expr)>,
+    ) -> Depends {
+        self.dependents.depend(outbox, filters)
+    }
+
     /// The ends of a source's tails: places for who has had everything up to the returned seq.
     pub(crate) fn end_of(&self, source: &Source) -> (Places, Seq) {
         let _publishing = self.queries.lock();
@@ -195,6 +210,10 @@ impl Hub {
             }
             self.arrive(last.seq, &mut dirty);
             self.want(&mut dirty);
+            // Before the head is there: nothing of these transactions leaves under what was true before them.
+            for (filter, seq) in self.dependents.touched(transactions) {
+                filter.rescope(seq);
+            }
             self.head.store(last.seq, Ordering::Release);
         }
         dirty.wake();

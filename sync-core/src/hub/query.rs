@@ -15,7 +15,7 @@ use crate::{
         filter::{FieldValues, Names, Route},
         value::Value,
     },
-    outbox::Outbox,
+    outbox::{Outbox, Which},
     protocol::response,
     store::Seq,
 };
@@ -86,7 +86,14 @@ impl Query {
         subscribers.is_empty()
     }
 
-    /// Those who subscribed to it.
+    /// What its subscribers depend on changes with the transaction `seq`.
+    pub(super) fn rescope(self: &Arc<Self>, seq: Seq) {
+        for outbox in self.subscribers() {
+            outbox.rescope(Which::DependsOn(self), seq);
+        }
+    }
+
+    /// Those who subscribed to it. A list, so that nothing is locked while they are told.
     pub(super) fn subscribers(&self) -> Vec<Arc<Outbox>> {
         self.subscribers.lock().values().filter_map(|subscriber| subscriber.outbox.upgrade()).collect()
     }

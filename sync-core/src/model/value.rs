@@ -4,6 +4,8 @@ use std::{cmp::Ordering, sync::Arc};
 
 use serde::Serialize;
 
+use super::id::Key;
+
 /// A field's value as a filter sees it.
 ///
 /// It is made from the field's JSON, so that it means the same in Rust, in a store's SQL and in a client. Numbers are
@@ -76,6 +78,15 @@ impl Value {
 fn whole_and_float(whole: i128, float: f64) -> Ordering {
     let floor = float.floor();
     whole.cmp(&(floor as i128)).then(if float > floor { Ordering::Less } else { Ordering::Equal })
+}
+
+impl From<&Key> for Value {
+    fn from(key: &Key) -> Self {
+        match key {
+            Key::Int(id) => Self::Int(*id),
+            Key::Text(id) => Self::Text(id.clone()),
+        }
+    }
 }
 
 impl From<serde_json::Value> for Value {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Outbox, Phase, Restarted, State, SubscriptionKey};
+use super::{Asked, Outbox, Phase, Restarted, State, Subscription, SubscriptionKey};
 use crate::{
-    hub::{Places, Shape, Source},
+    hub::{Depends, Places, Query, Shape, Source},
     store::Seq,
 };
 
@@ -12,17 +12,27 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Which<'a> {
     All,
-    #[cfg_attr(not(test), expect(dead_code, reason = "for scopes that depend on rows"))]
     These(&'a [SubscriptionKey]),
+    /// Those that depend on the rows of a filter.
+    DependsOn(&'a Arc<Query>),
 }
 
 impl Which<'_> {
-    fn has(self, key: SubscriptionKey) -> bool {
+    fn has(self, key: SubscriptionKey, depends: Option<&Depends>) -> bool {
         match self {
             Self::All => true,
             Self::These(keys) => keys.contains(&key),
+            Self::DependsOn(filter) => depends.is_some_and(|depends| depends.on(filter)),
         }
     }
+}
+
+/// A subscription whose rows are being found out.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    key: SubscriptionKey,
+    pub(super) held: Held,
+    pub(super) depends: Option<Depends>,
 }
 
 /// Whether a subscription waits to be judged again.
@@ -95,7 +105,7 @@ impl Begun<'_> {
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        self.outbox.state.lock().end_of_beginning(self.key);
+        let _ended = self.outbox.state.lock().end_of_beginning(self.key);
     }
 }
 
@@ -105,7 +115,7 @@ impl Outbox {
         let mut state = self.state.lock();
         let key = SubscriptionKey(state.next_key);
         state.next_key += 1;
-        state.begun.push((key, Held::default()));
+        state.begun.push(Beginning { key, held: Held::default(), depends: None });
         Begun { outbox: self, key }
     }
 
@@ -117,18 +127,31 @@ impl Outbox {
         let mut state = self.state.lock();
         state.holds += 1;
         let number = state.holds;
-        for (key, held) in &mut state.begun {
-            if which.has(*key) {
+        for Beginning { key, held, depends } in &mut state.begun {
+            if which.has(*key, depends.as_ref()) {
                 // Nobody knows what `read` has seen by then.
                 held.hold(number, 0);
             }
         }
-        let chosen = state.subscriptions.iter_mut().filter(|subscription| which.has(subscription.key));
-        for subscription in chosen {
-            subscription.held.hold(number, before);
+        for Subscription { key, held, depends, .. } in &mut state.subscriptions {
+            if which.has(*key, depends.as_ref()) {
+                held.hold(number, before);
+            }
         }
         drop(state);
         self.rescope_ready.notify_one();
+    }
+
+    /// What a subscription may see depends on this from now on, and no more on what it did before.
+    pub(crate) fn depend(&self, key: SubscriptionKey, depends: Depends) {
+        let mut state = self.state.lock();
+        let begun = state.begun.iter_mut().find(|begun| begun.key == key).map(|begun| &mut begun.depends);
+        let before = match begun {
+            Some(begun) => begun.replace(depends),
+            None => state.find(key).and_then(|subscription| subscription.depends.replace(depends)),
+        };
+        drop(state);
+        drop(before);
     }
 
     /// Waits until subscriptions may have been stopped.
@@ -197,9 +220,10 @@ impl Outbox {
 
 impl State {
     /// Whether it was told meanwhile to be judged again.
-    pub(super) fn end_of_beginning(&mut self, key: SubscriptionKey) -> Held {
-        let at = self.begun.iter().position(|(begun, _)| *begun == key);
-        at.map(|at| self.begun.swap_remove(at).1).unwrap_or_default()
+    pub(super) fn end_of_beginning(&mut self, key: SubscriptionKey) -> (Held, Option<Depends>) {
+        let at = self.begun.iter().position(|begun| begun.key == key);
+        let begun = at.map(|at| self.begun.swap_remove(at));
+        begun.map(|begun| (begun.held, begun.depends)).unwrap_or_default()
     }
 
     /// Up to where the connection may go when the hub is at `head`: all that is live goes together.

@@ -306,7 +306,7 @@ pub(crate) fn error(subject: &Subject, error: &Error, detail: &ErrorDetail) -> B
         tracing::error!(%reference, request = subject.method, model = subject.model.as_deref(), "{error}");
         reference
     });
-    let retry = detail.retry.unwrap_or(error.code().is_retryable());
+    let retry = detail.retry.unwrap_or(error.is_retryable());
     let object = Object::method("error")
         .optional("id", subject.id.as_ref())
         .optional("request", subject.method.as_ref())

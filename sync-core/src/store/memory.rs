@@ -347,6 +347,7 @@ impl Row {
 
 #[derive(Default)]
 struct Client {
+    subject: Option<Box<str>>,
     last: u64,
     seen: i64,
     mutations: VecDeque<MutationRecord>,
@@ -355,6 +356,7 @@ struct Client {
 impl Client {
     fn apply(&mut self, write: ClientWrite, head: Seq) {
         self.seen = self.seen.max(write.seen);
+        self.subject = self.subject.take().or(write.subject);
         if let Some(ack) = write.ack {
             self.mutations.drain(..self.mutations.partition_point(|mutation| mutation.id <= ack));
         }
@@ -371,6 +373,10 @@ impl Client {
     }
 
     fn record(&self) -> ClientRecord {
-        ClientRecord { last: self.last, mutations: self.mutations.iter().cloned().collect() }
+        ClientRecord {
+            subject: self.subject.clone(),
+            last: self.last,
+            mutations: self.mutations.iter().cloned().collect(),
+        }
     }
 }

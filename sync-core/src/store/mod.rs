@@ -175,6 +175,8 @@ impl Change {
 pub struct ClientWrite {
     /// The client. It is registered if it is not.
     pub client: Uuid,
+    /// The subject that it belongs to from now on. One that belongs to a subject already stays with that one.
+    pub subject: Option<Box<str>>,
     /// When it was seen, in milliseconds since 1970.
     pub seen: i64,
     /// It has kept the outcomes up to this mutation: their records go.
@@ -290,6 +292,8 @@ pub struct LogEntry {
 /// What is known of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientRecord {
+    /// The first subject that it was written to belong to, if there was one.
+    pub subject: Option<Box<str>>,
     /// Its highest decided mutation; 0 if there is none.
     pub last: MutationId,
     /// The decided mutations whose outcome it has not acknowledged, in order.

@@ -34,18 +34,56 @@ pub(crate) struct FieldPrint {
     pub(crate) access: ClientAccess,
 }
 
-/// What a client may do with a field that it sees.
+/// What a client may do with a field that it sees; or that it is no field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientAccess {
     ReadOnly,
     /// It has to be there when a row is created.
     Required,
     Optional,
+    /// An action, with its result.
+    Action,
+    /// An argument of an action, named after both.
+    RequiredArgument,
+    OptionalArgument,
 }
 
 impl ClientAccess {
-    const ALL: [(Self, &'static str); 3] =
-        [(Self::ReadOnly, "r"), (Self::Required, "w"), (Self::Optional, "o")];
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::ReadOnly, "r"),
+        (Self::Required, "w"),
+        (Self::Optional, "o"),
+        (Self::Action, "a"),
+        (Self::RequiredArgument, "aw"),
+        (Self::OptionalArgument, "ao"),
+    ];
+
+    /// What it is in words, with the name.
+    fn what(self, name: &str) -> String {
+        let name = shown(name);
+        match self {
+            Self::ReadOnly | Self::Required | Self::Optional => format!("field `{name}`"),
+            Self::Action => format!("action `{name}`"),
+            Self::RequiredArgument | Self::OptionalArgument => match name.split_once('.') {
+                Some((action, argument)) => format!("argument `{argument}` of the action `{action}`"),
+                None => format!("argument `{name}`"),
+            },
+        }
+    }
+
+    /// Whether both are fields, both actions, or both arguments: then their names are one.
+    fn is_like(self, other: Self) -> bool {
+        let kind = |access| match access {
+            Self::ReadOnly | Self::Required | Self::Optional => 0,
+            Self::Action => 1,
+            Self::RequiredArgument | Self::OptionalArgument => 2,
+        };
+        kind(self) == kind(other)
+    }
+
+    fn is_required(self) -> bool {
+        matches!(self, Self::Required | Self::RequiredArgument)
+    }
 }
 
 impl Fingerprint {
@@ -56,29 +94,53 @@ impl Fingerprint {
     /// What no longer holds for a client that was built for `client`, in words.
     fn differences(&self, client: &Self) -> Vec<String> {
         let mut differences = Vec::new();
+        let find = |fields: &[FieldPrint], print: &FieldPrint| {
+            let is_it = |other: &&FieldPrint| other.name == print.name && other.access.is_like(print.access);
+            fields.iter().find(is_it).cloned()
+        };
         for known in &client.fields {
-            let name = shown(&known.name);
-            let Some(field) = self.fields.iter().find(|field| field.name == known.name) else {
-                differences.push(format!("there is no field `{name}` any more"));
+            let what = known.access.what(&known.name);
+            let Some(field) = find(&self.fields, known) else {
+                // Of an action that is gone its arguments are not told as well.
+                let action = known.name.split_once('.').map(|(action, _)| action);
+                let is_gone = |action: &str| {
+                    !self.fields.iter().any(|it| it.access == ClientAccess::Action && it.name == action)
+                };
+                if known.access.is_like(ClientAccess::OptionalArgument) && action.is_some_and(is_gone) {
+                    continue;
+                }
+                differences.push(format!("there is no {what} any more"));
                 continue;
             };
+            let name = match known.access {
+                ClientAccess::ReadOnly | ClientAccess::Required | ClientAccess::Optional => {
+                    format!("`{}`", shown(&known.name))
+                }
+                _ => format!("the {what}"),
+            };
             if field.hash != known.hash {
-                differences.push(format!("the type of `{name}` has changed"));
+                let of = if known.access == ClientAccess::Action { "result" } else { "type" };
+                differences.push(format!("the {of} of {name} has changed"));
             }
             match (known.access, field.access) {
                 (ClientAccess::Required | ClientAccess::Optional, ClientAccess::ReadOnly) => {
-                    differences.push(format!("`{name}` is read-only now"));
+                    differences.push(format!("{name} is read-only now"));
                 }
-                (ClientAccess::ReadOnly | ClientAccess::Optional, ClientAccess::Required) => {
-                    differences.push(format!("`{name}` is required now"));
+                (known, field) if field.is_required() && !known.is_required() => {
+                    differences.push(format!("{name} is required now"));
                 }
                 _ => {}
             }
         }
-        let is_new = |name: &str| !client.fields.iter().any(|field| field.name == name);
         for field in &self.fields {
-            if field.access == ClientAccess::Required && is_new(&field.name) {
-                differences.push(format!("the new field `{}` is required", shown(&field.name)));
+            let is_known = |action: &str| {
+                client.fields.iter().any(|it| it.access == ClientAccess::Action && it.name == action)
+            };
+            // What it does not call may have any arguments.
+            let concerns_it = field.access == ClientAccess::Required
+                || field.name.split_once('.').is_some_and(|(action, _)| is_known(action));
+            if field.access.is_required() && concerns_it && find(&client.fields, field).is_none() {
+                differences.push(format!("the new {} is required", field.access.what(&field.name)));
             }
         }
         differences
@@ -428,6 +490,31 @@ mod tests {
             assert_eq!(text.parse(), Ok(fingerprint), "{text}");
             assert_eq!(text.split([',', ':', ' ']).count(), 6, "{text}");
         }
+    }
+
+    #[test]
+    fn actions_may_come_and_what_is_known_stays() {
+        let differences = |server: &str, client: &str| {
+            server.parse::<Fingerprint>().unwrap().differences(&client.parse().unwrap())
+        };
+        let known = "clear:000001 r,clear:00000a a,clear.list:00000b aw,clear.n:00000c ao";
+        assert_eq!(differences(known, known), [""; 0]);
+        assert_eq!(known.parse::<Fingerprint>().unwrap().to_string(), known);
+        let more = format!("{known},clear.m:00000d ao,other:00000e a,other.x:00000f aw");
+        assert_eq!(differences(&more, known), [""; 0], "what is new and need not be given");
+        assert_eq!(differences("clear:000001 r", known), ["there is no action `clear` any more"]);
+        assert_eq!(
+            differences(
+                "clear:000001 r,clear:00000b a,clear.list:00000c ao,clear.n:00000c aw,clear.m:00000d aw",
+                known
+            ),
+            [
+                "the result of the action `clear` has changed",
+                "the type of the argument `list` of the action `clear` has changed",
+                "the argument `n` of the action `clear` is required now",
+                "the new argument `m` of the action `clear` is required"
+            ]
+        );
     }
 
     #[test]

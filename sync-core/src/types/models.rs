@@ -1,10 +1,13 @@
 //! The types of a program's models.
 
 use super::{
-    Type, Types,
+    Presence, Property, Type, Types,
     fingerprint::{ClientAccess, FieldPrint, Fingerprint, Hashes},
 };
-use crate::model::{Access, FieldSchema, FieldType, KeyKind, Schema};
+use crate::{
+    handlers::{Action, Argument},
+    model::{Access, FieldSchema, FieldType, KeyKind, Schema},
+};
 
 /// The types of all models of a program.
 #[derive(Debug)]
@@ -21,6 +24,16 @@ pub(crate) struct ModelTypes {
     key_kind: KeyKind,
     /// Those of the schema's fields, in their order.
     pub(super) fields: Vec<ModelField>,
+    pub(super) actions: Vec<ModelAction>,
+}
+
+/// An action of a model.
+#[derive(Debug)]
+pub(super) struct ModelAction {
+    pub(super) schema: &'static Action,
+    /// Those of the schema's arguments, in their order.
+    pub(super) arguments: Vec<Type>,
+    pub(super) result: Type,
 }
 
 /// A field of a model.
@@ -32,10 +45,12 @@ pub(super) struct ModelField {
 
 impl Typescript {
     /// The types of these models, which come in the order of their names.
-    pub(crate) fn of(models: impl Iterator<Item = (&'static str, &'static Schema, KeyKind)>) -> Self {
+    pub(crate) fn of(
+        models: impl Iterator<Item = (&'static str, &'static Schema, KeyKind, &'static [Action])>,
+    ) -> Self {
         let mut types = Types::default();
         let models = models
-            .map(|(name, schema, key_kind)| {
+            .map(|(name, schema, key_kind, actions)| {
                 let fields = schema.fields.iter().map(|field| {
                     let ty = match field.ty {
                         FieldType::Known(describe) => describe(&mut types),
@@ -47,7 +62,17 @@ impl Typescript {
                     };
                     ModelField { schema: field, ty }
                 });
-                ModelTypes { name, schema, key_kind, fields: fields.collect() }
+                let fields = fields.collect();
+                let mut known = |ty: FieldType| match ty {
+                    FieldType::Known(describe) => describe(&mut types),
+                    FieldType::Foreign(_) | FieldType::Custom => Type::Unknown,
+                };
+                let actions = actions.iter().map(|action| ModelAction {
+                    schema: action,
+                    arguments: action.arguments.iter().map(|argument| known(argument.ty)).collect(),
+                    result: known(action.result),
+                });
+                ModelTypes { name, schema, key_kind, fields, actions: actions.collect() }
             })
             .collect();
         Self { types, models }
@@ -68,7 +93,7 @@ impl Typescript {
     /// What is unknown in TypeScript and need not be, a line each.
     pub(crate) fn unknown(&self) -> impl Iterator<Item = String> {
         self.models.iter().flat_map(|model| {
-            model.visible().filter_map(|field| {
+            let fields = model.visible().filter_map(|field| {
                 let why = match field.schema.ty {
                     FieldType::Known(_) => return None,
                     FieldType::Foreign(_) if model.is_id(field) => return None,
@@ -78,7 +103,21 @@ impl Typescript {
                     }
                 };
                 Some(format!("{}.{}: {why}: unknown", model.name, field.schema.name))
-            })
+            });
+            let unknown = |what: String, ty: FieldType| match ty {
+                FieldType::Foreign(ty) => Some(format!("{what}: `{ty}` has no #[derive(SyncType)]: unknown")),
+                FieldType::Known(_) | FieldType::Custom => None,
+            };
+            let actions = model.actions.iter().flat_map(move |action| {
+                let name = format!("{}.{}()", model.name, action.schema.name);
+                let result = unknown(name.clone(), action.schema.result);
+                let arguments = action.schema.arguments.iter();
+                arguments
+                    .filter_map(|it| unknown(format!("{name}, `{}`", it.name), it.ty))
+                    .chain(result)
+                    .collect::<Vec<_>>()
+            });
+            fields.chain(actions)
         })
     }
 }
@@ -115,14 +154,46 @@ impl ModelTypes {
                 Some(false) => ClientAccess::Optional,
             },
         };
-        Fingerprint::new(self.visible().map(field).collect())
+        let actions = self.actions.iter().flat_map(|action| {
+            let own = FieldPrint {
+                name: action.schema.name.into(),
+                hash: hashes.text(&action.result, false),
+                access: ClientAccess::Action,
+            };
+            let arguments = action.schema.arguments.iter().zip(&action.arguments);
+            let arguments = arguments.map(|(argument, ty)| FieldPrint {
+                name: format!("{}.{}", action.schema.name, argument.name),
+                hash: hashes.text(ty, false),
+                access: match ModelAction::PRESENCE.is_required(ty) {
+                    Some(false) => ClientAccess::OptionalArgument,
+                    _ => ClientAccess::RequiredArgument,
+                },
+            });
+            std::iter::once(own).chain(arguments).collect::<Vec<_>>()
+        });
+        Fingerprint::new(self.visible().map(field).chain(actions).collect())
+    }
+}
+
+impl ModelAction {
+    /// An argument that may be null may be left out.
+    pub(super) const PRESENCE: Presence = Presence::UnlessNullable;
+
+    /// The arguments as one object.
+    pub(super) fn arguments(&self) -> Type {
+        let arguments = self.schema.arguments.iter().zip(&self.arguments);
+        let property = |(argument, ty): (&Argument, &Type)| Property {
+            insert: Self::PRESENCE,
+            ..Property::always(argument.name, ty.clone())
+        };
+        Type::Object(arguments.map(property).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{SyncType, types::Presence};
+    use crate::SyncType;
 
     #[derive(SyncType)]
     #[sync(crate = "crate")]
@@ -153,7 +224,7 @@ mod tests {
 
     /// What clients know of a model of these fields, and what the store does.
     fn of(schema: &'static Schema, key_kind: KeyKind) -> (String, u64) {
-        let typescript = Typescript::of([("Todo", schema, key_kind)].into_iter());
+        let typescript = Typescript::of([("Todo", schema, key_kind, [].as_slice())].into_iter());
         let (fingerprint, types) = typescript.fingerprints().next().unwrap();
         (fingerprint.to_string(), schema.hash("Todo", types))
     }
@@ -183,7 +254,7 @@ mod tests {
         static STRING: Schema = schema(&[field("id", Access::Client, FieldType::Known(String::__describe))]);
         assert_eq!(of(&FOREIGN, KeyKind::Int).0, of(&NUMBER, KeyKind::Int).0);
         assert_eq!(of(&FOREIGN, KeyKind::Text).0, of(&STRING, KeyKind::Text).0);
-        let typescript = Typescript::of([("Todo", &FOREIGN, KeyKind::Int)].into_iter());
+        let typescript = Typescript::of([("Todo", &FOREIGN, KeyKind::Int, [].as_slice())].into_iter());
         assert_eq!(typescript.unknown().count(), 0);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     Direction, Property, Type, Types, Typescript, Variant,
     fingerprint::Fingerprint,
-    models::{ModelField, ModelTypes},
+    models::{ModelAction, ModelField, ModelTypes},
 };
 use crate::model::Access;
 
@@ -71,6 +71,8 @@ struct ModelNames {
     row: String,
     insert: String,
     patch: String,
+    /// Where there are any.
+    actions: Option<String>,
 }
 
 enum TypeName {
@@ -96,11 +98,12 @@ impl Names {
         };
         // A row's type has its model's name, whatever the others are called.
         let rows: Vec<_> = typescript.models.iter().map(|model| unique(model.name)).collect();
-        let models = rows
-            .into_iter()
-            .map(|row| ModelNames {
+        let models = rows.into_iter().zip(&typescript.models);
+        let models = models
+            .map(|(row, model)| ModelNames {
                 insert: unique(&format!("{row}Insert")),
                 patch: unique(&format!("{row}Patch")),
+                actions: (!model.actions.is_empty()).then(|| unique(&format!("{row}Actions"))),
                 row,
             })
             .collect();
@@ -142,6 +145,14 @@ fn used(typescript: &Typescript, direction: Direction) -> BTreeSet<usize> {
         let sent = |field: &&ModelField| direction == Direction::Read || model.is_required(field).is_some();
         for field in model.visible().filter(sent) {
             typescript.types.collect_named(&field.ty, direction, &mut used);
+        }
+        for action in &model.actions {
+            match direction {
+                Direction::Read => typescript.types.collect_named(&action.result, direction, &mut used),
+                Direction::Insert => {
+                    typescript.types.collect_named(&action.arguments(), direction, &mut used);
+                }
+            }
         }
     }
     used
@@ -224,7 +235,7 @@ impl Output<'_> {
             .filter(settable)
             .map(|field| member(field, false, false, Direction::Insert))
             .collect();
-        let ModelNames { row: row_name, insert: insert_name, patch: patch_name } = names;
+        let ModelNames { row: row_name, insert: insert_name, patch: patch_name, actions } = names;
         let name = model.name;
         let docs = [
             if model.schema.doc.is_empty() {
@@ -239,6 +250,21 @@ impl Output<'_> {
             [(row_name, row), (insert_name, insert), (patch_name, patch)].into_iter().zip(docs)
         {
             self.push(&format!("\n{}export interface {name} {{\n{members}}}\n", doc(&text, "")));
+        }
+        if let Some(name) = actions {
+            let action = |action: &ModelAction| {
+                format!(
+                    "{}  {}: {{ args: {}; result: {} }};\n",
+                    doc(action.schema.doc, "  "),
+                    key(action.schema.name),
+                    self.ty(&action.arguments(), Direction::Insert, "  "),
+                    self.ty(&action.result, Direction::Read, "  "),
+                )
+            };
+            let members: String = model.actions.iter().map(action).collect();
+            let text = doc(&format!("The actions of `{}`.", model.name), "");
+            // No interface: those do not fit types that have any names.
+            self.push(&format!("\n{text}export type {name} = {{\n{members}}};\n"));
         }
     }
 
@@ -264,13 +290,14 @@ impl Output<'_> {
             let indexed = model.visible().filter(|field| field.schema.indexed || model.is_id(field));
             let indexed: Vec<_> = indexed.map(|field| quoted(field.schema.name)).collect();
             self.push(&format!(
-                "  {}: {{ row: {}; insert: {}; patch: {}; id: {}; indexed: {} }};\n",
+                "  {}: {{ row: {}; insert: {}; patch: {}; id: {}; indexed: {}{} }};\n",
                 key(model.name),
                 names.row,
                 names.insert,
                 names.patch,
                 quoted(model.schema.id),
                 indexed.join(" | "),
+                names.actions.as_ref().map(|actions| format!("; actions: {actions}")).unwrap_or_default(),
             ));
         }
         self.push(

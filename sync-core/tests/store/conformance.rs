@@ -149,6 +149,7 @@ async fn records_mutations(store: Subject) {
     assert_eq!(
         store.client(client(1)).await.unwrap().unwrap(),
         ClientRecord {
+            subject: None,
             last: 5,
             mutations: vec![
                 record(1, Some(1), confirmed("Todo", int(1))),
@@ -219,6 +220,34 @@ async fn registers_and_acknowledges(store: Subject) {
     assert_eq!(ids().await, [] as [u64; 0]);
     store.one(changes([]).by(mutation(1, 7, confirmed("Todo", int(1))))).await;
     assert_eq!(ids().await, [7]);
+}
+
+async fn clients_belong_to_their_first_subject(store: Subject) {
+    store.open(&tables()).await.unwrap();
+    let subject = async |number| store.client(client(number)).await.unwrap().unwrap().subject;
+    let of = |subject: &str, write: ClientWrite| ClientWrite { subject: Some(subject.into()), ..write };
+    store.one(changes([]).by(of("ada's \"ü\"", seen(1, 5)))).await;
+    store.one(changes([]).by(seen(2, 5))).await;
+    assert_eq!(subject(1).await.as_deref(), Some("ada's \"ü\""));
+    assert_eq!(subject(2).await, None);
+    // Nobody else takes it over, and it is not lost.
+    for write in
+        [seen(1, 6), mutation(1, 1, confirmed("Todo", int(1))), of("bob", seen(1, 7)), of("", seen(1, 8))]
+    {
+        store.one(changes([]).by(write)).await;
+        assert_eq!(subject(1).await.as_deref(), Some("ada's \"ü\""));
+    }
+    store.one(changes([]).by(of("bob", mutation(2, 1, Outcome::Rejected("{}".into()))))).await;
+    assert_eq!(subject(2).await.as_deref(), Some("bob"));
+    // What is refused gives it to nobody.
+    store.one(changes([]).by(seen(3, 5))).await;
+    let refused = of("bob", mutation(3, 2, confirmed("Todo", int(1))));
+    assert_eq!(store.one(changes([]).by(refused)).await, Decision::OutOfOrder);
+    assert_eq!(subject(3).await, None);
+    // Who is forgotten belongs to nobody.
+    assert_eq!(store.forget_clients(i64::MAX).await.unwrap(), 3);
+    store.one(changes([]).by(of("eve", seen(1, 5)))).await;
+    assert_eq!(subject(1).await.as_deref(), Some("eve"));
 }
 
 async fn forgets_clients(store: Subject) {
@@ -577,6 +606,7 @@ conformance! {
     records_mutations
     refuses_mutations_out_of_order
     registers_and_acknowledges
+    clients_belong_to_their_first_subject
     forgets_clients
     pages_by_count_and_bytes
     pages_text_in_the_order_of_its_bytes

@@ -156,7 +156,7 @@ pub(crate) fn keys(after: Option<&Key>, limit: usize, max_bytes: usize) -> Selec
 
 /// A client that was seen, and nothing more.
 pub(crate) fn seen(number: u128, seen: i64) -> ClientWrite {
-    ClientWrite { client: client(number), seen, ack: None, mutation: None }
+    ClientWrite { client: client(number), subject: None, seen, ack: None, mutation: None }
 }
 
 /// A client's mutation.

@@ -15,12 +15,12 @@ use std::{
 use rusqlite::Connection;
 use sync_core::{
     Key, KeyKind,
-    store::{Decision, Outcome, SqliteStore, Store, Table},
+    store::{ClientWrite, Decision, Outcome, SqliteStore, Store, Table},
 };
 
 use crate::fixture::{
     TransactionExt, body, changes, client, confirmed, create, int, keys, log, mutation, put, reencode,
-    row_at, rows, tables, text,
+    row_at, rows, seen, tables, text,
 };
 
 #[tokio::test]
@@ -264,6 +264,23 @@ async fn refuses_a_later_format() {
     shell(folder.path()).execute_batch("UPDATE sync_meta SET value = 3 WHERE name = 'format'").unwrap();
     let error = store.open(&tables()).await.unwrap_err().to_string();
     assert!(error.contains("has format 3, and this version of sync-core reads format 2"), "{error}");
+}
+
+/// As before there were subjects.
+#[tokio::test]
+async fn clients_of_an_older_database_belong_to_nobody() {
+    let (folder, store) = open().await;
+    store.commit(vec![changes([]).by(mutation(1, 1, confirmed("Todo", int(1))))]).await.unwrap();
+    store.close().await.unwrap();
+    shell(folder.path()).execute_batch("ALTER TABLE sync_clients DROP COLUMN subject").unwrap();
+    store.open(&tables()).await.unwrap();
+    let record = store.client(client(1)).await.unwrap().unwrap();
+    assert_eq!((record.subject, record.last, record.mutations.len()), (None, 1, 1));
+    let write = ClientWrite { subject: Some("ada".into()), ..seen(1, 9) };
+    store.commit(vec![changes([]).by(write)]).await.unwrap();
+    store.close().await.unwrap();
+    store.open(&tables()).await.unwrap();
+    assert_eq!(store.client(client(1)).await.unwrap().unwrap().subject.as_deref(), Some("ada"));
 }
 
 #[tokio::test]

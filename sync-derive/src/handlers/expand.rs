@@ -3,7 +3,10 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
-use super::ir::{Handler, Kind, Stranger, Table};
+use super::{
+    action::Action,
+    ir::{Handler, Kind, Stranger, Table},
+};
 use crate::tokens;
 
 /// The registration of handlers that are right.
@@ -13,23 +16,60 @@ pub(crate) fn table(table: &Table) -> TokenStream {
     // Named once each, they leave nothing to the base.
     let is_complete =
         table.handlers.len() == 5 && table.handlers.iter().all(|handler| handler.cfgs.is_empty());
+    let actions = actions(table, is_complete);
     let base = match (is_complete, table.crud) {
         (true, _) => quote!(),
         (false, true) => quote!(..#runtime::HandlerTable::plain::<#model>()),
         (false, false) => quote!(..#runtime::HandlerTable::NONE),
     };
-    let entries = quote!(#runtime::HandlerTable { #(#entries,)* #base });
+    let entries = quote!(#runtime::HandlerTable { #(#entries,)* #actions #base });
     let place = tokens::at(table.place, runtime);
     let register = quote_spanned!(table.place=> #place::HandlerRegistration::of::<#model>(#entries));
-    let checks = checks(table);
+    let (checks, parts) = (checks(table), parts(table));
+    let probes = (!table.actions.is_empty()).then(|| {
+        quote! {
+            #[allow(unused_imports)]
+            use #runtime::{NotSyncResult as _, NotSyncType as _};
+        }
+    });
     quote! {
         #(#cfgs)*
         const _: () = {
+            #probes
             // A constant, since code within the macro call would not be readable when it is expanded.
             const __REGISTRATION: #runtime::HandlerRegistration = #register;
             #runtime::inventory::submit! { __REGISTRATION }
         };
         #checks
+        #parts
+    }
+}
+
+/// The checks that nothing which clients may not see or set is within what an action takes and returns.
+fn parts(table: &Table) -> TokenStream {
+    let Table { runtime, cfgs, .. } = table;
+    let checks = table.actions.iter().flat_map(|action| {
+        let cfgs = &action.cfgs;
+        action.parts.iter().map(move |part| {
+            let span = tokens::first_span(part);
+            let runtime = tokens::at(span, runtime);
+            quote_spanned! {span=>
+                #(#cfgs)*
+                const _: () = <#runtime::Guarded<{ <#runtime::IsGuarded<#part>>::YES }> as #runtime::PartOfAction<#part>>::MAY_BE;
+            }
+        })
+    });
+    let checks: Vec<_> = checks.collect();
+    if checks.is_empty() {
+        return TokenStream::new();
+    }
+    quote! {
+        #(#cfgs)*
+        const _: () = {
+            #[allow(unused_imports)]
+            use #runtime::NotGuarded as _;
+            #(#checks)*
+        };
     }
 }
 
@@ -104,6 +144,54 @@ fn entry(table: &Table, handler: &Handler) -> TokenStream {
     quote_spanned! {span=>
         #(#cfgs)*
         #name: ::core::option::Option::Some(|#parameters| #runtime::Box::pin(async move { #body }))
+    }
+}
+
+/// The field of the actions; where there are none it is left to the base, if there is one.
+fn actions(table: &Table, is_complete: bool) -> TokenStream {
+    if table.actions.is_empty() && !is_complete {
+        return TokenStream::new();
+    }
+    let actions = table.actions.iter().map(|action| self::action(table, action));
+    quote!(actions: &[#(#actions,)*],)
+}
+
+/// An action: it reads its arguments, calls the user's function and writes the result. The types that the user wrote go through traits, which
+/// report those that are wrong.
+fn action(table: &Table, action: &Action) -> TokenStream {
+    let Action { ident, name, doc, cfgs, context, arguments, output, parts: _ } = action;
+    let span = ident.span();
+    let (runtime, model) = (tokens::at(span, &table.runtime), &table.model);
+    let names: Vec<_> = arguments.iter().map(|argument| &argument.name).collect();
+    let types: Vec<_> = arguments.iter().map(|argument| &argument.ty).collect();
+    let texts = types.iter().map(|ty| tokens::compact(ty));
+    let variables: Vec<_> =
+        (0..arguments.len()).map(|number| Ident::new(&format!("argument_{number}"), span)).collect();
+    let read = (!arguments.is_empty()).then(|| quote_spanned!(span=> mut));
+    let result = tokens::compact(output);
+    quote_spanned! {span=>
+        #(#cfgs)*
+        #runtime::Action {
+            name: #name,
+            doc: #doc,
+            arguments: &[#(#runtime::Argument {
+                name: #names,
+                ty: #runtime::FieldType::probed(<#runtime::IsSyncType<#types>>::DESCRIBE, #texts),
+            }),*],
+            result: #runtime::FieldType::probed(<#runtime::IsSyncResult<#output>>::DESCRIBE, #result),
+            run: |context, input| #runtime::Box::pin(async move {
+                let #read arguments = input.arguments(&[#(#names),*])?;
+                #(let #variables = #runtime::action_argument::<#types>()(&mut arguments);)*
+                arguments.check()?;
+                #runtime::action_result::<#output>()(
+                    #runtime::send(<#model>::#ident(
+                        #runtime::context_parameter::<#model, #context>()(context),
+                        #(#runtime::given(#variables)?),*
+                    ))
+                    .await
+                )
+            }),
+        }
     }
 }
 

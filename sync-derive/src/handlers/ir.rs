@@ -8,7 +8,7 @@ use syn::{
     ext::IdentExt as _, spanned::Spanned as _,
 };
 
-use super::arguments::Arguments;
+use super::{action::Action, arguments::Arguments};
 use crate::{errors::Errors, runtime::Runtime, suggest, tokens};
 
 /// What is to be registered for an impl.
@@ -22,6 +22,8 @@ pub(crate) struct Table {
     pub(crate) cfgs: Vec<Attribute>,
     /// Each kind once, or several times with other `#[cfg]`s.
     pub(crate) handlers: Vec<Handler>,
+    /// Each name once, or several times with other `#[cfg]`s.
+    pub(crate) actions: Vec<Action>,
     pub(crate) strangers: Vec<Stranger>,
 }
 
@@ -79,6 +81,7 @@ impl Table {
             model: item.self_ty.to_token_stream(),
             cfgs: cfgs(&item.attrs),
             handlers: Vec::new(),
+            actions: Vec::new(),
             strangers: Vec::new(),
         };
         if item.trait_.is_some() || !item.generics.params.is_empty() {
@@ -104,12 +107,18 @@ impl Table {
     }
 
     fn add(&mut self, function: &ImplItemFn, errors: &mut Errors) {
-        if let Some(action) = function.attrs.iter().find(|attribute| is_action(attribute)) {
-            return errors.on(
-                action,
-                "`#[action]` comes with a later release: until then let clients `create` or `update` a row that asks for \
-                 it, and remove the attribute",
-            );
+        if function.attrs.iter().any(is_action) {
+            let Some(action) = Action::of(function, &self.model, errors) else { return };
+            let is_same = |other: &&Action| {
+                other.name == action.name && (other.cfgs.is_empty() || action.cfgs.is_empty())
+            };
+            if self.actions.iter().any(|other| is_same(&other)) {
+                errors.on(
+                    &action.ident,
+                    format!("the action `{}` is written twice: a model has one of each name", action.name),
+                );
+            }
+            return self.actions.push(action);
         }
         let Some(kind) = Kind::of(&function.sig.ident) else {
             self.strangers.extend(Stranger::of(function, &self.model));
@@ -151,8 +160,9 @@ impl Table {
 
     /// Without a handler the impl says nothing.
     fn check_empty(&self, item: &ItemImpl, errors: &mut Errors) {
-        let has_none =
-            self.handlers.is_empty() && !self.strangers.iter().any(|stranger| stranger.is_misspelt);
+        let has_none = self.handlers.is_empty()
+            && self.actions.is_empty()
+            && !self.strangers.iter().any(|stranger| stranger.is_misspelt);
         if has_none && !self.crud && errors.is_empty() {
             errors.on(
                 &item.self_ty,
@@ -217,7 +227,10 @@ impl Stranger {
             message: format!("`{name}` takes a `&Context` but is no handler"),
             label: match near {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("handlers are called {}", suggest::list(&Kind::NAMES, "or")),
+                None => format!(
+                    "handlers are called {}; any other call is marked `#[action]`",
+                    suggest::list(&Kind::NAMES, "or")
+                ),
             },
             is_misspelt: near.is_some() || mentions(&first, &["Context".to_owned()]),
         })
@@ -347,12 +360,12 @@ fn is_called(attribute: &Attribute, name: &str) -> bool {
     attribute.path().segments.last().is_some_and(|segment| segment.ident == name)
 }
 
-fn cfgs(attributes: &[Attribute]) -> Vec<Attribute> {
+pub(super) fn cfgs(attributes: &[Attribute]) -> Vec<Attribute> {
     attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned().collect()
 }
 
 /// The type of a parameter that is not `self`.
-fn ty(parameter: &FnArg) -> Option<TokenStream> {
+pub(super) fn ty(parameter: &FnArg) -> Option<TokenStream> {
     match parameter {
         FnArg::Typed(parameter) => Some(parameter.ty.to_token_stream()),
         FnArg::Receiver(_) => None,
@@ -360,13 +373,13 @@ fn ty(parameter: &FnArg) -> Option<TokenStream> {
 }
 
 /// A type of the function, as it can stand outside of the impl.
-fn outside(ty: TokenStream, signature: &Signature, model: &TokenStream) -> TokenStream {
+pub(super) fn outside(ty: TokenStream, signature: &Signature, model: &TokenStream) -> TokenStream {
     let lifetimes: Vec<_> =
         signature.generics.lifetimes().map(|parameter| &parameter.lifetime.ident).collect();
     tokens::without_lifetimes(tokens::without_self(ty, model), &lifetimes)
 }
 
-fn mentions(tokens: &TokenStream, words: &[String]) -> bool {
+pub(super) fn mentions(tokens: &TokenStream, words: &[String]) -> bool {
     tokens.clone().into_iter().any(|tree| match tree {
         TokenTree::Ident(ident) => words.iter().any(|word| ident == word),
         TokenTree::Group(group) => mentions(&group.stream(), words),

@@ -1,5 +1,6 @@
 //! `#[sync_handlers]`: the impl stays as it is, and a table of its handlers is registered beside it.
 
+mod action;
 mod arguments;
 mod expand;
 mod ir;
@@ -28,7 +29,7 @@ pub(crate) fn attribute(arguments: TokenStream, item: &TokenStream) -> TokenStre
     let arguments = arguments::Arguments::of(arguments, &mut errors);
     let table = Table::of(arguments, &implementation, &mut errors);
     if errors.is_empty() {
-        silence_async(&mut implementation);
+        silence(&mut implementation);
         let table = expand::table(&table);
         return quote!(#implementation #table);
     }
@@ -43,12 +44,14 @@ pub(crate) fn attribute(arguments: TokenStream, item: &TokenStream) -> TokenStre
     quote!(#errors #implementation #checks)
 }
 
-/// That a handler is async without waiting for anything is our wish and not the user's oversight.
-fn silence_async(implementation: &mut ItemImpl) {
+/// That a handler is async without waiting for anything, and an action owns its arguments, is our wish and not the user's oversight.
+fn silence(implementation: &mut ItemImpl) {
     for item in &mut implementation.items {
-        if let ImplItem::Fn(function) = item
-            && ir::Kind::of(&function.sig.ident).is_some()
-        {
+        let ImplItem::Fn(function) = item else { continue };
+        if function.attrs.iter().any(ir::is_action) {
+            function.attrs.retain(|attribute| !ir::is_action(attribute));
+            function.attrs.push(parse_quote!(#[allow(clippy::unused_async, clippy::needless_pass_by_value)]));
+        } else if ir::Kind::of(&function.sig.ident).is_some() {
             function.attrs.push(parse_quote!(#[allow(clippy::unused_async)]));
         }
     }

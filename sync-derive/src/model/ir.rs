@@ -267,8 +267,8 @@ fn check_operator(name: &str, span: Span, errors: &mut Errors) {
 }
 
 /// The type, and what is in it as far as containers of the standard library and syntax tell.
-fn parts(ty: &Type) -> Vec<&Type> {
-    const CONTAINERS: [&str; 12] = [
+pub(crate) fn parts(ty: &Type) -> Vec<&Type> {
+    const CONTAINERS: [&str; 13] = [
         "Arc",
         "BTreeMap",
         "BTreeSet",
@@ -279,6 +279,7 @@ fn parts(ty: &Type) -> Vec<&Type> {
         "LinkedList",
         "Option",
         "Rc",
+        "Result",
         "Vec",
         "VecDeque",
     ];

@@ -14,6 +14,7 @@ use quote::quote;
 use syn::{Data, DeriveInput};
 
 use self::ir::Model;
+pub(crate) use self::ir::parts;
 use crate::errors::Errors;
 
 /// The code for `input`, or all that is wrong with it.

@@ -66,13 +66,18 @@ impl Reader {
         let mut buffer = Uuid::encode_buffer();
         let id: &str = client.hyphenated().encode_lower(&mut buffer);
         let read = || {
-            let Some(last) = last_mutation(&self.connection, id)? else { return Ok(None) };
+            let known = self
+                .connection
+                .prepare_cached("SELECT last, subject FROM sync_clients WHERE id = ?1")?
+                .query_row([id], |row| Ok((value::seq(row, 0)?, row.get(1)?)))
+                .optional()?;
+            let Some((last, subject)) = known else { return Ok(None) };
             let mut statement = self.connection.prepare_cached(
                 "SELECT id, hash, seq, model, key, method, cid, rejected, results FROM sync_mutations \
                  WHERE client = ?1 ORDER BY id",
             )?;
             let mutations = statement.query_map([id], mutation)?.collect::<rusqlite::Result<_>>()?;
-            Ok(Some(ClientRecord { last, mutations }))
+            Ok(Some(ClientRecord { subject, last, mutations }))
         };
         self.at_one_seq(read).map_err(cannot("read what is known of a client"))
     }

@@ -98,6 +98,10 @@ fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
         connection.execute("ALTER TABLE sync_mutations ADD COLUMN results TEXT", ())?;
         connection.execute("UPDATE sync_meta SET value = ?1 WHERE name = 'format'", [FORMAT])?;
     }
+    let sql = "SELECT count(*) FROM pragma_table_info('sync_clients') WHERE name = 'subject'";
+    if connection.query_row(sql, (), |row| row.get::<_, i64>(0))? == 0 {
+        connection.execute("ALTER TABLE sync_clients ADD COLUMN subject TEXT", ())?;
+    }
     Ok(())
 }
 
@@ -364,7 +368,7 @@ const OWN_TABLES: &str = "
         PRIMARY KEY (seq, idx)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS sync_clients (
-        id TEXT PRIMARY KEY NOT NULL, last INTEGER NOT NULL, seen INTEGER NOT NULL
+        id TEXT PRIMARY KEY NOT NULL, last INTEGER NOT NULL, seen INTEGER NOT NULL, subject TEXT
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS sync_mutations (
         client TEXT NOT NULL, id INTEGER NOT NULL, hash INTEGER NOT NULL, seq INTEGER, model TEXT, key, method TEXT,

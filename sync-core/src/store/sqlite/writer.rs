@@ -226,10 +226,11 @@ impl Writer {
         let last = write.mutation.as_ref().map_or(0, |mutation| mutation.id.cast_signed());
         self.connection
             .prepare_cached(
-                "INSERT INTO sync_clients (id, last, seen) VALUES (?1, ?2, ?3) ON CONFLICT (id) \
-                 DO UPDATE SET last = max(last, excluded.last), seen = max(seen, excluded.seen)",
+                "INSERT INTO sync_clients (id, last, seen, subject) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) \
+                 DO UPDATE SET last = max(last, excluded.last), seen = max(seen, excluded.seen), \
+                 subject = coalesce(subject, excluded.subject)",
             )?
-            .execute(params![client, last, write.seen])?;
+            .execute(params![client, last, write.seen, write.subject])?;
         Ok(())
     }
 
