@@ -314,10 +314,14 @@ impl Dirty {
             outbox.wake(bytes as u64);
         }
         for query in self.over {
-            query.subscribers().iter().for_each(|outbox| outbox.reset_window(&query));
+            for outbox in query.subscribers() {
+                outbox.reset_window(&query);
+            }
         }
         for (query, waiting) in self.ready {
-            waiting.iter().for_each(|outbox| outbox.window_ready(&query));
+            for outbox in waiting {
+                outbox.window_ready(&query);
+            }
         }
     }
 }

@@ -118,7 +118,8 @@ impl View {
 }
 
 /// What a query hears of a change.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "handed on at once")]
 pub(super) enum Heard {
     Change(View),
     /// A window: where the row was, and is.

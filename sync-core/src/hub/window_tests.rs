@@ -233,7 +233,7 @@ impl World {
         let outbox = Arc::new(Outbox::new(limit, Uuid::nil(), self.hub.head()));
         let mut client =
             Client { outbox, shapes: Vec::new(), views: HashMap::new(), resets: 0, windows: 0, progress: 0 };
-        for number in 0..1 + self.random.below(2) {
+        for number in 0..=self.random.below(2) {
             let shape = shape_of(&mut self.random);
             let begun = client.outbox.begin();
             let (source, ..) = self.hub.join_rows("Task", 0, shape.clone(), &client.outbox);
@@ -300,7 +300,9 @@ impl World {
                 Json::Array(messages) => messages,
                 message => vec![message],
             };
-            messages.iter().for_each(|message| client.apply(message));
+            for message in &messages {
+                client.apply(message);
+            }
         }
         let refills = &self.hub.refills;
         let is_reading = !(self.asked.is_empty() && self.answered.is_empty()) || refills.are_wanted();
