@@ -28,7 +28,7 @@ use self::{
     rescope::{Beginning, Held},
 };
 use crate::{
-    hub::{Depends, Hub, Places, Query, Source},
+    hub::{Depends, Hub, Places, Query, Source, TailEntry},
     protocol::{RequestId, Rows, response},
     store::Seq,
 };
@@ -794,7 +794,7 @@ impl State {
         merge(&mut changes);
         let mut previous = None;
         for change in changes {
-            frames.push(change.message, previous != Some(change.seq));
+            frames.push(change.message, previous != Some(change.seq) || change.is_more);
             previous = Some(change.seq);
         }
         self.delivered = head;
@@ -859,6 +859,7 @@ impl State {
 struct Taken {
     seq: Seq,
     index: Option<usize>,
+    is_more: bool,
     is_removal: bool,
     message: Parts,
 }
@@ -882,7 +883,8 @@ fn take(
                 } else {
                     continue;
                 };
-                taken.push(Taken { seq, index: entry.index, is_removal: entry.is_removal, message });
+                let TailEntry { index, is_more, is_removal, .. } = entry;
+                taken.push(Taken { seq, index, is_more, is_removal, message });
             }
         }
     }

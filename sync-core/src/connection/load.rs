@@ -9,7 +9,7 @@ use super::Connection;
 use crate::{
     Error, ErrorCode, Result,
     engine::Selection,
-    hub::{Snapshot, WindowRow},
+    hub::Snapshot,
     model::{Key, Place},
     outbox::{Asked, FRAME_BYTES, LoadKey, LogWork, Restarted, WindowWork},
     protocol::{
@@ -268,17 +268,15 @@ impl Connection {
         let mut left = rows.as_slice();
         loop {
             let mut bytes = 0;
-            let fits = |row: &&WindowRow| {
-                bytes += row.wire.len();
+            let fits = |row: &&WireRow| {
+                bytes += row.row.len();
                 bytes <= FRAME_BYTES / 2
             };
             let count =
                 left.iter().take(work.asked.page_rows).take_while(fits).count().max(1).min(left.len());
             let (page, rest) = left.split_at(count);
-            let page: Vec<_> =
-                page.iter().map(|row| WireRow { row: row.wire.clone(), seq: row.seq }).collect();
             let id = work.asked.id.as_ref();
-            self.outbox.answer_to(load, response::page(model, id, &page, seq, !rest.is_empty()), seq);
+            self.outbox.answer_to(load, response::page(model, id, page, seq, !rest.is_empty()), seq);
             left = rest;
             if left.is_empty() {
                 break;

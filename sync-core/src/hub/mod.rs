@@ -35,7 +35,7 @@ use self::{
     queries::Queries,
     query::{Encoded, Heard, View},
     refill::Refills,
-    tail::{Entries, TailEntry},
+    tail::Entries,
     window::{Difference, Window, WindowChange},
 };
 pub(crate) use self::{
@@ -43,11 +43,12 @@ pub(crate) use self::{
     query::Query,
     refill::{Refill, Snapshot},
     shape::{First, Places, Shape, Source},
+    tail::TailEntry,
     window::{ReadRows, WindowRow},
 };
 use crate::{
     model::{Key, filter::Expr},
-    outbox::{Outbox, Which},
+    outbox::{FRAME_BYTES, Outbox, Which},
     protocol::response,
     registry::Model,
     store::Seq,
@@ -293,13 +294,29 @@ impl Dirty {
 
     /// What a window's subscribers are told.
     fn tell(&mut self, query: &Arc<Query>, seq: Seq, difference: &Difference) {
-        let message = response::window_rows(
-            difference.ins.iter().map(|(row, cid)| (&row.wire, row.seq, cid.as_deref())),
-            &difference.outs,
-            seq,
-        );
-        let entry = TailEntry { index: None, is_removal: false, message };
-        self.push(query, seq, smallvec::smallvec![entry]);
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for (row, cid) in &difference.ins {
+            bytes += row.wire.len();
+            rows.push((&row.wire, row.seq, cid.as_deref()));
+        }
+        let mut entries = Entries::new();
+        let mut push = |rows: &mut Vec<_>, outs: &[Key]| {
+            let message = response::window_rows(rows, outs, seq);
+            rows.clear();
+            entries.push(TailEntry { index: None, is_more: !entries.is_empty(), is_removal: false, message });
+        };
+        // Those that fill up may be many more than what the transaction has changed: they may follow.
+        let mut outs = difference.outs.as_slice();
+        for row in &difference.filled {
+            if bytes + row.wire.len() > FRAME_BYTES / 2 && bytes > 0 {
+                push(&mut rows, std::mem::take(&mut outs));
+                bytes = 0;
+            }
+            bytes += row.wire.len();
+            rows.push((&row.wire, row.seq, None));
+        }
+        push(&mut rows, outs);
+        self.push(query, seq, entries);
     }
 
     /// Each connection once, however many of its queries have something.
@@ -314,10 +331,14 @@ impl Dirty {
             outbox.wake(bytes as u64);
         }
         for query in self.over {
-            query.subscribers().iter().for_each(|outbox| outbox.reset_window(&query));
+            for outbox in query.subscribers() {
+                outbox.reset_window(&query);
+            }
         }
         for (query, waiting) in self.ready {
-            waiting.iter().for_each(|outbox| outbox.window_ready(&query));
+            for outbox in waiting {
+                outbox.window_ready(&query);
+            }
         }
     }
 }
@@ -333,7 +354,8 @@ fn put(transaction: &Published, queries: &HashMap<&'static str, Queries>, dirty:
         of_model.judge(change, |query, heard| match heard {
             Heard::Change(view) => {
                 let (index, is_removal) = (Some(index), view == View::Removed);
-                concerned.push((query, TailEntry { index, is_removal, message: encoded.message(view) }));
+                let message = encoded.message(view);
+                concerned.push((query, TailEntry { index, is_more: false, is_removal, message }));
             }
             Heard::Moved { old, new } => {
                 let new = new.zip(change.wire.clone());

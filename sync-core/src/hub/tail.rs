@@ -15,6 +15,8 @@ pub(crate) type Entries = SmallVec<[TailEntry; 1]>;
 pub(crate) struct TailEntry {
     /// The place of its change in the transaction; `None` for what a window hears, which is for each subscription alone.
     pub(crate) index: Option<usize>,
+    /// Whether it goes on with what the one before it says, and may come in another frame.
+    pub(crate) is_more: bool,
     /// Whether another query that shows the row counts more.
     pub(crate) is_removal: bool,
     pub(crate) message: Bytes,

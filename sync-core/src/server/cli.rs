@@ -119,6 +119,7 @@ fn command(server: &Server) -> clap::Command {
         ("unacknowledged", limits.unacknowledged.to_string()),
         ("subscriptions", limits.subscriptions.to_string()),
         ("outbox_bytes", limits.outbox_bytes.to_string()),
+        ("window_bytes", limits.window_bytes.to_string()),
         ("page_rows", limits.page_rows.to_string()),
         ("window_bytes", limits.window_bytes.to_string()),
         ("ping_interval", limits.ping_interval.as_secs_f64().to_string()),
