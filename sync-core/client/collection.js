@@ -1,5 +1,5 @@
 /**
- * All that is known here of one model, shared by its queries.
+ * One subscription: rows of one model, shared by all queries that ask for them.
  * @module
  */
 
@@ -8,12 +8,19 @@ import { View } from "./view.js";
 
 /** @typedef {import("./error.js").SyncError} SyncError */
 /** @typedef {import("./mutations.js").Mutation} Mutation */
-/** @typedef {import("./names.js").Names} Names */
+/** @typedef {import("./mutations.js").Part} Part */
 /** @typedef {import("./rows.js").Id} Id */
 /** @typedef {import("./rows.js").Row} Row */
 /** @typedef {import("./rows.js").Stored} Stored */
 /** @typedef {import("./view.js").Change} Change */
 /** @typedef {import("./query.js").Query<any>} Query */
+/** @typedef {import("./table.js").Table} Table */
+/** @typedef {import("./table.js").Wanted} Wanted */
+
+/**
+ * What a collection needs of the database.
+ * @typedef {{environment: import("./line.js").Environment, ask: (collection: Collection) => void, leave: (collection: Collection) => void, touched: () => void, isStored: boolean}} Host
+ */
 
 /** How long the server goes on sending the rows when nobody asks for them any more: a page that changes its view comes back soon. */
 const LINGER_MS = 5_000;
@@ -23,7 +30,7 @@ export class Collection {
   id;
   /** Why the server does not send the rows, if it refused to. @type {SyncError | undefined} */
   error;
-  /** Queries that have a listener. @type {Set<Query>} */
+  /** Those who hold it. @type {Set<Query>} */
   queries = new Set();
   /** Settles once the rows that were stored have been read; undefined where there are none to read. @type {Promise<void> | undefined} */
   restored;
@@ -35,47 +42,57 @@ export class Collection {
   isOver = false;
   /** @type {any} timer */
   retry;
-  #holders = 0;
-  /** What must be decided before the rows that have come are shown. @type {readonly Mutation[]} */
+  /** What must be decided before the rows that have come are shown. @type {readonly Part[]} */
   #creates = [];
   /** @type {any} */
   #linger;
-  #database;
+  #host;
 
   /**
-   * @param {string} name
-   * @param {string} idName
-   * @param {Names} names
-   * @param {{environment: import("./line.js").Environment, ask: () => void, leave: () => void, touched: () => void, isStored: boolean}} database
+   * @param {Table} table
+   * @param {string} key another for all that is asked for otherwise
+   * @param {Wanted} wanted what the server is asked for
+   * @param {boolean} isLocal it is about rows of which the server does not know yet, and is not asked for
+   * @param {Host} host
    */
-  constructor(name, idName, names, database) {
-    this.name = name;
-    this.idName = idName;
-    this.names = names;
-    this.#database = database;
-    this.rows = new Rows(idName, (id) => this.#touch(id));
-    this.view = new View(this.rows, names, idName);
+  constructor(table, key, wanted, isLocal, host) {
+    this.table = table;
+    this.key = key;
+    this.wanted = wanted;
+    this.isLocal = isLocal;
+    this.#host = host;
+    this.rows = new Rows(table.idName, (id) => this.#touch(id));
+    this.#judge();
+    this.view = new View(this, table);
+    if (isLocal) this.rows.status = "stale";
+  }
+
+  /** What it is stored under. */
+  get name() {
+    return `${this.table.name}${this.key && ` ${this.key}`}`;
   }
 
   /** Whether anybody asks for the rows, or did a moment ago. */
   get isHeld() {
-    return this.#holders > 0 || this.#linger !== undefined;
+    return this.queries.size > 0 || this.#linger !== undefined;
   }
 
-  hold() {
-    this.#holders += 1;
-    if (this.#holders > 1) return;
-    if (this.#linger === undefined) this.#database.ask();
-    this.#database.environment.clearTimeout(this.#linger);
+  /** @param {Query} query */
+  hold(query) {
+    this.queries.add(query);
+    if (this.queries.size > 1) return;
+    if (this.#linger === undefined) this.#host.ask(this);
+    this.#host.environment.clearTimeout(this.#linger);
     this.#linger = undefined;
   }
 
-  release() {
-    this.#holders -= 1;
-    if (this.#holders > 0) return;
-    this.#linger = this.#database.environment.setTimeout(() => {
+  /** @param {Query} query @param {boolean} [isMoved] it will not come back */
+  release(query, isMoved) {
+    if (!this.queries.delete(query) || this.queries.size > 0) return;
+    if (isMoved) return this.#host.leave(this);
+    this.#linger = this.#host.environment.setTimeout(() => {
       this.#linger = undefined;
-      this.#database.leave();
+      this.#host.leave(this);
     }, LINGER_MS);
   }
 
@@ -89,18 +106,31 @@ export class Collection {
   /**
    * The server has sent all rows. They are shown when it is known which of them are those that were created here, and are shown already.
    * @param {number} seq
-   * @param {string} cursor
-   * @param {readonly Mutation[]} creates that are undecided
+   * @param {string | undefined} cursor
+   * @param {readonly Part[]} creates that are undecided
    */
   live(seq, cursor, creates) {
     this.rows.live(seq, cursor);
     this.#creates = creates;
-    this.settle();
+    this.show();
+  }
+
+  /** The server cannot judge which rows they are: it is asked for all, and they are found here. @returns {boolean} whether that helps */
+  widen() {
+    const isNarrow = Object.keys(this.wanted).length > 0;
+    this.wanted = {};
+    this.rows.cursor = undefined;
+    this.#judge();
+    return isNarrow;
+  }
+
+  #judge() {
+    this.rows.holds = this.wanted.limit ? undefined : this.table.judge(this.wanted);
   }
 
   /** The line is lost, or the subscription ended. */
   left() {
-    this.#database.environment.clearTimeout(this.retry);
+    this.#host.environment.clearTimeout(this.retry);
     this.id = undefined;
     this.#creates = [];
     this.rows.stale();
@@ -114,26 +144,31 @@ export class Collection {
   }
 
   /** Something may have been decided. */
-  settle() {
+  show() {
     if (!this.#creates.every(({ isDecided }) => isDecided)) return;
     this.#creates = [];
     this.rows.show();
+  }
+
+  /** Whether what was confirmed is here, or will never be. @param {Mutation} mutation @param {string} [epoch] */
+  shows({ seq = 0, told }, epoch) {
+    return this.isLocal || told?.has(this) || (this.rows.epoch === epoch && this.rows.reached >= seq);
   }
 
   /** Brings what the queries have up to date; they tell their listeners when they are asked to. */
   flush() {
     const changes = this.view.flush();
     if (changes.length > 0) this.version += 1;
-    for (const query of this.queries) query.apply(changes);
+    for (const query of [...this.queries]) query.apply(changes);
   }
 
   /** @param {Id} [id] */
   #touch(id) {
     if (id === undefined) this.version += 1;
     else {
-      if (this.#database.isStored) this.unsaved.add(id);
+      if (this.#host.isStored) this.unsaved.add(id);
       this.view.touch(id);
     }
-    this.#database.touched();
+    this.table.touched(id);
   }
 }

@@ -21,7 +21,13 @@
  */
 
 /**
+ * Where the server is: a function is asked before each connection, and may take its time.
+ * @typedef {string | URL | (() => string | URL | Promise<string | URL>)} Address
+ */
+
+/**
  * @typedef {object} Handlers
+ * @property {(cause: unknown) => void} astray there is no address
  * @property {() => void} opened the socket is open: say hello
  * @property {(text: string) => void} received
  * @property {(status: Status) => void} status
@@ -46,6 +52,13 @@ export function backoff(attempt, random) {
   return random() * Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt);
 }
 
+/** @param {string | URL} url @returns {string} for a socket */
+export function addressOf(url) {
+  const address = new URL(url, globalThis.location?.href);
+  address.protocol = address.protocol.replace("http", "ws");
+  return address.href;
+}
+
 export class Line {
   /** @type {Status} */
   status = "connecting";
@@ -54,6 +67,8 @@ export class Line {
   #handlers;
   /** @type {WebSocket | undefined} */
   #socket;
+  /** The address was asked for, and has not come. @type {object | undefined} */
+  #asked;
   #attempt = 0;
   #patience = PATIENCE_MS;
   /** A hello on an earlier socket, or of an earlier page, may still be under way. Then the one that replaces this line is this client itself. */
@@ -66,7 +81,7 @@ export class Line {
   #steady;
 
   /**
-   * @param {string} url
+   * @param {Address} url
    * @param {Environment} environment
    * @param {Handlers} handlers
    */
@@ -80,10 +95,30 @@ export class Line {
 
   open() {
     this.#hangUp();
-    const socket = new this.#environment.WebSocket(this.#url, SUBPROTOCOL);
-    this.#socket = socket;
     this.#patience = PATIENCE_MS;
     this.#listen();
+    if (typeof this.#url === "function") this.#ask(this.#url);
+    else this.#connect(this.#url);
+    this.#become("connecting");
+  }
+
+  /** @param {() => string | URL | Promise<string | URL>} url */
+  async #ask(url) {
+    const asked = (this.#asked = {});
+    try {
+      const given = await Promise.resolve().then(url);
+      if (asked === this.#asked) this.#connect(given);
+    } catch (cause) {
+      if (asked !== this.#asked) return;
+      this.#handlers.astray(cause);
+      this.lost(false);
+    }
+  }
+
+  /** @param {string | URL} url */
+  #connect(url) {
+    const socket = new this.#environment.WebSocket(addressOf(url), SUBPROTOCOL);
+    this.#socket = socket;
     // A socket that was given up may still have events under way: only the present one is heard.
     socket.onopen = () => {
       if (socket === this.#socket) this.#handlers.opened();
@@ -98,7 +133,6 @@ export class Line {
       if (code === REPLACED && !this.doubtful) this.close();
       else this.lost(code === ABNORMAL);
     };
-    this.#become("connecting");
   }
 
   /** @param {object} message */
@@ -157,7 +191,7 @@ export class Line {
     this.#environment.clearTimeout(this.#silence);
     this.#environment.clearTimeout(this.#steady);
     const socket = this.#socket;
-    this.#socket = undefined;
+    this.#socket = this.#asked = undefined;
     socket?.close();
   }
 

@@ -3,8 +3,10 @@
  * @module
  */
 
+import { newName } from "./names.js";
 import { Query } from "./query.js";
 
+/** @typedef {import("./mutations.js").Part} Part */
 /** @typedef {import("./rows.js").Id} Id */
 
 /**
@@ -15,9 +17,23 @@ import { Query } from "./query.js";
  * @property {any} patch the fields that may be changed
  * @property {string} id the name of the field that is the id
  * @property {string} indexed the fields that `where` and `order` may use
+ * @property {{[action: string]: {args: object, result: any}}} [actions] what else the server does at a word, by name:
+ *   `{clear_completed: {args: {list: string}, result: number}}`
  */
 
-/** @typedef {{row: any, insert: any, patch: any, id: string, indexed: string}} AnyModel */
+/** @typedef {{row: any, insert: any, patch: any, id: string, indexed: string, actions: any}} AnyModel */
+
+/**
+ * The actions of a model: none, where its types have none.
+ * @template {ModelTypes} T
+ * @typedef {T extends {actions: infer A} ? A : {}} ActionsOf
+ */
+
+/**
+ * What an action is called with: nothing, where all its arguments may be left out.
+ * @template A
+ * @typedef {{} extends A ? [args?: A] : [args: A]} ArgsOf
+ */
 
 /**
  * What stands for the id of a row that was created here, before and after the server has assigned one.
@@ -54,19 +70,26 @@ import { Query } from "./query.js";
  * @template {ModelTypes} [T=AnyModel]
  */
 export class Model {
+  #table;
   #host;
 
   /**
-   * @param {string} name
-   * @param {string} idName
+   * @param {import("./table.js").Table} table
    * @param {ModelHost} host
    */
-  constructor(name, idName, host) {
+  constructor(table, host) {
     /** The model's name on the server. */
-    this.name = name;
+    this.name = table.name;
     /** The name of the field that is the id. */
-    this.idName = idName;
+    this.idName = table.idName;
+    this.#table = table;
     this.#host = host;
+  }
+
+  /** @param {Pick<Part, "method" | "model"> & Partial<Part>} part */
+  #write(part) {
+    const { name, idName } = this;
+    return this.#host.write({ modelname: name, idName, key: part.model?.[idName], ...part });
   }
 
   /**
@@ -81,8 +104,10 @@ export class Model {
    * @returns {Creation<T["row"]>}
    */
   create(model, options) {
-    const { key, promise } = this.#host.create(model, options);
-    return Object.assign(promise, { row: this.#host.row(key) ?? { ...model, [this.idName]: key } });
+    const name = newName();
+    const key = /** @type {any} */ (model)?.[this.idName] ?? name;
+    const promise = this.#write({ method: "create", key, name, model, ...options });
+    return Object.assign(promise, { row: /** @type {any} */ (this.#table.shown(key) ?? { ...model, [this.idName]: key }) });
   }
 
   /**
@@ -96,7 +121,7 @@ export class Model {
    * @returns {Promise<T["row"]>} as for `create`
    */
   update(model, options) {
-    return this.#host.write("update", model, options);
+    return this.#write({ method: "update", model, ...options });
   }
 
   /**
@@ -111,7 +136,7 @@ export class Model {
    * @returns {Promise<T["row"]>} as for `create`
    */
   patch(model, options) {
-    return this.#host.write("patch", model, options);
+    return this.#write({ method: "patch", model, ...options });
   }
 
   /**
@@ -123,7 +148,23 @@ export class Model {
    * @returns {Promise<void>}
    */
   delete(id, options) {
-    return this.#host.write("delete", { [this.idName]: id }, options);
+    return this.#write({ method: "delete", model: { [this.idName]: id }, ...options });
+  }
+
+  /**
+   * Has the server do one of the model's actions: once, in order with all that is written here, and after a time without a line too. What it changes is
+   * shown once it is done.
+   *
+   * ```js
+   * const cleared = await todos.action("clear_completed", { list: "home" });
+   * ```
+   * @template {keyof ActionsOf<T> & string} A
+   * @param {A} name
+   * @param {ArgsOf<ActionsOf<T>[A] extends {args: infer G} ? G : any>} args by parameter
+   * @returns {Promise<ActionsOf<T>[A] extends {result: infer R} ? R : any>} what it returns; else as for `create`
+   */
+  action(name, ...[args]) {
+    return this.#write({ method: "action", action: name, key: "", model: args ?? {} });
   }
 
   /**
@@ -136,7 +177,7 @@ export class Model {
    * @returns {Promise<Readonly<T["row"]> | undefined>} undefined if there is none that the client may see
    */
   get(id) {
-    return this.#host.get(id);
+    return this.#host.get(this.#table, id);
   }
 
   /**
@@ -149,7 +190,7 @@ export class Model {
    * @returns {Readonly<T["row"]> | undefined} undefined if there is none, or no query that has it
    */
   peek(id) {
-    return this.#host.row(id);
+    return /** @type {any} */ (this.#table.shown(id));
   }
 
   /**
@@ -164,7 +205,7 @@ export class Model {
    * @throws {TypeError} if the options cannot be understood
    */
   query(options = {}) {
-    return new Query(this.#host.collection(), options);
+    return new Query(this.#table, options);
   }
 
   /**
@@ -177,7 +218,7 @@ export class Model {
    * @returns {IdOf<T>} takes the id's place in every call
    */
   key(row) {
-    return /** @type {any} */ (this.#host.key(/** @type {any} */ (row)[this.idName]));
+    return /** @type {any} */ (this.#table.keyOf(/** @type {any} */ (row)[this.idName]));
   }
 
   /**
@@ -191,7 +232,7 @@ export class Model {
    * @returns {T["row"][T["id"]] | undefined} undefined until the server has assigned one
    */
   id(key) {
-    return this.#host.id(key);
+    return this.#table.names.idOf(key);
   }
 
   /**
@@ -204,7 +245,7 @@ export class Model {
    * @returns {number}
    */
   pending(row) {
-    return this.#host.pending(/** @type {any} */ (row)[this.idName]);
+    return this.#table.pending(/** @type {any} */ (row)[this.idName]);
   }
 
   /**
@@ -219,7 +260,7 @@ export class Model {
    * @returns {number | undefined}
    */
   seq(row) {
-    return this.#host.seq(row[this.idName]);
+    return this.#table.seqOf(this.#table.names.idOf(row[this.idName]));
   }
 }
 
@@ -232,13 +273,6 @@ export class Model {
 /**
  * What a model needs of the database.
  * @typedef {object} ModelHost
- * @property {(model: object, options?: WriteOptions) => {key: Id, promise: Promise<any>}} create
- * @property {(method: string, model: any, options?: WriteOptions) => Promise<any>} write
- * @property {(key: Id) => any} row as it is shown, where a query has it
- * @property {(id: Id) => Promise<any>} get
- * @property {(id: Id) => Id} key
- * @property {(key: Id) => Id | undefined} id
- * @property {(id: Id) => number} pending
- * @property {(id: Id) => number | undefined} seq
- * @property {() => import("./collection.js").Collection} collection
+ * @property {(part: Omit<Part, "n">) => Promise<any>} write
+ * @property {(table: import("./table.js").Table, id: Id) => Promise<any>} get
  */

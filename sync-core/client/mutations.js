@@ -10,32 +10,41 @@ import { cidOf } from "./names.js";
 /** @typedef {import("./line.js").Environment} Environment */
 /** @typedef {import("./names.js").Names} Names */
 /** @typedef {import("./rows.js").Id} Id */
-/** @typedef {import("./rows.js").Row} Row */
 /** @typedef {{method: string, [field: string]: any}} Message */
 
 /**
- * What is kept of a mutation.
- * @typedef {object} Content
- * @property {number} n its place among all of this client's, sent or not
+ * What is kept of one write.
+ * @typedef {object} Part
+ * @property {number} n its mutation's place
  * @property {string} method
  * @property {string} modelname
  * @property {string} idName
  * @property {Id} key the row's id; of a row that was created here and had none, its name
  * @property {string} [name] of a create: what the row is called here
- * @property {any} model as it was when it was handed in; names stand for ids that were not known
+ * @property {any} model as it was when it was handed in, of an action the arguments; names stand for ids that were not known
+ * @property {string} [action] its name
  * @property {number} [ifSeq]
  * @property {boolean} [wait] it is not shown before it is confirmed
- * @property {number} [id] given when it is first sent, so that what was never sent can go under another client's name
- * @property {any} [wire] the model as it was first sent: under the same id nothing else is
- * @property {number} [needs] the first of the creates that `wire` names: the server must not forget it before
- * @property {boolean} [doubtful] it may have been decided, although no answer came
- * @property {number} [seq] it is confirmed, and waits until the rows show it
- * @property {any} [row] as it was confirmed, or told of before
+ * @property {any} [row] as it was confirmed, or told of before; of an action the result
+ * @property {number} [rowSeq] of that row
+ * @property {boolean} [isDecided]
+ * @property {boolean} [isPartial] of the row only the id was said
+ * @property {(row: any) => void} [resolve]
+ * @property {(error: Error) => void} [reject] one from an earlier page has nobody to tell
  */
 
 /**
- * @typedef {Content & {sent?: boolean, isDecided?: boolean, isPartial?: boolean, resolve?: (row: any) => void, reject?: (error: Error) => void}} Mutation
- *   `sent`: on this line, and not answered yet. `isPartial`: of the row only the id was said. One from an earlier page has nobody to tell.
+ * What is kept of a mutation.
+ * @typedef {Part & {parts?: Part[], id?: number, wire?: any, needs?: number, doubtful?: boolean, seq?: number}} Content
+ *   `n`: its place among all of this client's, sent or not. `parts`: what is done at once, of a batch. `id`: given when it is first sent, so
+ *   that what was never sent can go under another client's name. `wire`: the models as they were first sent: under the same id nothing else
+ *   is. `needs`: the first of the creates that `wire` names: the server must not forget it before. `doubtful`: it may have been decided,
+ *   although no answer came. `seq`: it is confirmed, and waits until the rows show it.
+ */
+
+/**
+ * @typedef {Content & {sent?: boolean, told?: Set<import("./collection.js").Collection>}} Mutation
+ *   `sent`: on this line, and not answered yet. `told`: where the rows showed it already when it was confirmed.
  */
 
 /**
@@ -119,14 +128,20 @@ export class Mutations {
     return [...this.#confirmed, ...this.#queue].sort((a, b) => a.n - b.n);
   }
 
+  /** What is confirmed, and not shown by all yet. @returns {readonly Mutation[]} */
+  get confirmed() {
+    return this.#confirmed;
+  }
+
   /** What mentions a row by its name. @param {string} name @returns {readonly Mutation[]} */
   naming(name) {
     return this.#naming.get(name) ?? [];
   }
 
-  /** The creates that the server may have decided. @param {string} modelname */
+  /** The creates that the server may have decided. @param {string} modelname @returns {Part[]} */
   undecided(modelname) {
-    return this.#queue.filter(({ method, modelname: name, sent, doubtful }) => method === "create" && name === modelname && (sent || doubtful));
+    const begun = this.#queue.filter(({ sent, doubtful }) => sent || doubtful);
+    return begun.flatMap(partsOf).filter(({ method, modelname: name }) => method === "create" && name === modelname);
   }
 
   /**
@@ -137,6 +152,7 @@ export class Mutations {
    */
   restore(contents, last, journal) {
     const mine = this.#queue;
+    /** @type {Mutation[]} */
     const restored = contents.map((content) => ({ ...content, doubtful: content.id !== undefined }));
     this.#journal = journal;
     this.#queue = restored.filter(({ seq }) => seq === undefined);
@@ -145,10 +161,9 @@ export class Mutations {
     this.#last = last;
     this.#kept = this.#acked = this.#known();
     this.#push(mine);
-    for (const { name, key } of restored) if (name) this.#names.add(name, key === name ? undefined : key);
-    for (const mutation of restored) this.#note(mutation);
-    for (const { name, row, idName } of restored) if (name && row) this.#names.settle(name, row[idName]);
-    for (const mutation of restored) this.#handlers.added(mutation);
+    this.#know(restored, () => {
+      for (const { name, row, idName } of restored.flatMap(partsOf)) if (name && row) this.#names.settle(name, row[idName]);
+    });
     this.#flush();
   }
 
@@ -158,24 +173,16 @@ export class Mutations {
    */
   adopt(mutations) {
     this.#push(mutations);
-    for (const { name, key } of mutations) if (name) this.#names.add(name, key === name ? undefined : key);
-    for (const mutation of mutations) {
-      this.#note(mutation);
-      this.#handlers.added(mutation);
-    }
+    this.#know(mutations);
     this.#flush();
   }
 
-  /**
-   * @param {Pick<Content, "method" | "modelname" | "idName" | "key" | "name" | "model" | "ifSeq" | "wait">} content
-   * @returns {Promise<any>}
-   */
-  add(content) {
-    return new Promise((resolve, reject) => {
-      // A copy: what is sent again must be what was sent, whatever became of the caller's object.
-      const model = this.#names.shown(JSON.parse(JSON.stringify(content.model)));
-      this.adopt([{ ...content, model, key: this.#names.shown(content.key), n: 0, resolve, reject }]);
-    });
+  /** @param {readonly Mutation[]} mutations @param {() => void} [named] called when the names in them are known */
+  #know(mutations, named = () => {}) {
+    for (const { name, key } of mutations.flatMap(partsOf)) if (name) this.#names.add(name, key === name ? undefined : key);
+    for (const mutation of mutations) this.#note(mutation);
+    named();
+    for (const mutation of mutations) this.#handlers.added(mutation);
   }
 
   /**
@@ -231,7 +238,7 @@ export class Mutations {
     for (const mutation of shown) {
       this.#journal?.remove(mutation);
       this.#handlers.ended(mutation);
-      mutation.resolve?.(mutation.row);
+      done(mutation);
     }
     if (shown.length > 0) this.#keep();
   }
@@ -243,10 +250,10 @@ export class Mutations {
 
   /** The server has told of a row before the confirm of its create. @param {string} name @param {any} row */
   heard(name, row) {
-    const create = this.#queue.find((mutation) => mutation.name === name);
-    if (!create) return;
-    create.row = row;
-    this.#journal?.put(create);
+    const mutation = this.#queue.find((mutation) => mutation.name === name || mutation.parts?.some((part) => part.name === name));
+    if (!mutation) return;
+    for (const part of partsOf(mutation)) if (part.name === name) part.row = row;
+    this.#journal?.put(mutation);
   }
 
   /** The line is lost: whatever is under way on it will be asked for again. */
@@ -278,8 +285,8 @@ export class Mutations {
   /** Nothing will be sent any more. @param {Error} reason */
   close(reason) {
     this.lost();
-    for (const { row, resolve } of this.#confirmed.splice(0)) resolve?.(row);
-    for (const { doubtful, reject } of this.#queue.splice(0)) reject?.(doubtful ? unknown() : reason);
+    for (const mutation of this.#confirmed.splice(0)) done(mutation);
+    for (const mutation of this.#queue.splice(0)) failed(mutation, mutation.doubtful ? unknown() : reason);
   }
 
   #flush() {
@@ -310,7 +317,7 @@ export class Mutations {
    * @returns {boolean} false if it cannot be sent at all
    */
   #number(mutation) {
-    const { name, model } = mutation;
+    const model = modelOf(mutation);
     const wire = this.#names.wire(model);
     const named = this.#names.unsettled(model);
     // With the longest `ack` that it may ever be sent with.
@@ -321,10 +328,10 @@ export class Mutations {
       return false;
     }
     const sent = this.#queue.slice(0, this.#inFlight);
-    const creates = sent.filter((other) => other.id !== undefined && other.name !== name && named.has(/** @type {string} */ (other.name)));
+    const create = sent.find((other) => other.id !== undefined && other !== mutation && partsOf(other).some(({ name }) => name && named.has(name)));
     mutation.id = this.#last += 1;
     mutation.wire = wire;
-    mutation.needs = creates[0]?.id;
+    mutation.needs = create?.id;
     this.#journal?.put(mutation);
     return true;
   }
@@ -332,7 +339,8 @@ export class Mutations {
   /** @param {readonly Mutation[]} mutations */
   #push(mutations) {
     for (const mutation of mutations) {
-      mutation.n = this.#n += 1;
+      this.#n += 1;
+      for (const part of [mutation, ...partsOf(mutation)]) part.n = this.#n;
       this.#queue.push(mutation);
       this.#journal?.put(mutation);
     }
@@ -340,7 +348,7 @@ export class Mutations {
 
   /** @param {Mutation} mutation */
   #note(mutation) {
-    for (const name of this.#names.unsettled(mutation.model)) {
+    for (const name of this.#names.unsettled(modelOf(mutation))) {
       const naming = this.#naming.get(name);
       if (naming) naming.push(mutation);
       else this.#naming.set(name, [mutation]);
@@ -348,8 +356,10 @@ export class Mutations {
   }
 
   /** @param {Mutation} mutation @returns {Message} */
-  #message({ method, id, modelname, name, wire, ifSeq }) {
-    return { method, id, modelname, cid: name && cidOf(name), model: wire, if_seq: ifSeq, ack: this.#kept };
+  #message(mutation) {
+    const { id, parts, wire } = mutation;
+    const content = parts ? { method: "batch", requests: parts.map((part, index) => request(part, wire[index])) } : request(mutation, wire);
+    return { ...content, id, ack: this.#kept };
   }
 
   /** @param {readonly Mutation[]} mutations */
@@ -396,23 +406,30 @@ export class Mutations {
     this.#queue.splice(this.#queue.indexOf(mutation), 1);
     mutation.isDecided = true;
     mutation.seq = confirm.seq;
-    mutation.row = mutation.method === "delete" ? undefined : confirm.model;
-    mutation.isPartial = confirm.partial;
-    const id = confirm.model?.[mutation.idName];
-    if (mutation.name && id !== undefined) this.#names.settle(mutation.name, id);
+    partsOf(mutation).forEach((part, index) => {
+      const { model, result, row_seq, partial } = mutation.parts ? confirm.results[index] : confirm;
+      const id = model?.[part.idName];
+      part.isDecided = true;
+      part.row = part.action ? result : part.method === "delete" ? undefined : model;
+      part.rowSeq = row_seq ?? confirm.seq;
+      part.isPartial = partial;
+      if (part.name && id !== undefined) this.#names.settle(part.name, id);
+    });
     this.#confirmed.push(mutation);
     this.#journal?.put(mutation);
     this.#keep();
     this.#handlers.confirmed(mutation);
-    if (mutation.name) this.#name(mutation.name);
+    for (const { name } of partsOf(mutation)) if (name) this.#name(name);
   }
 
   /** What is kept must not mention a row by a name that nobody knows later. @param {string} name */
   #name(name) {
     for (const mutation of this.naming(name)) {
       if (mutation.isDecided) continue;
-      mutation.model = this.#names.shown(mutation.model);
-      mutation.key = this.#names.shown(mutation.key);
+      for (const part of partsOf(mutation)) {
+        part.model = this.#names.shown(part.model);
+        part.key = this.#names.shown(part.key);
+      }
       this.#journal?.put(mutation);
     }
     this.#naming.delete(name);
@@ -427,11 +444,37 @@ export class Mutations {
 
   /** @param {Mutation} mutation @param {Error} error */
   #end(mutation, error) {
-    mutation.isDecided = true;
+    for (const part of [mutation, ...partsOf(mutation)]) part.isDecided = true;
     this.#journal?.remove(mutation);
     this.#handlers.ended(mutation, error);
-    mutation.reject?.(error);
+    failed(mutation, error);
   }
+}
+
+/** What a mutation does, one after the other. @param {Mutation} mutation @returns {readonly Part[]} */
+export function partsOf(mutation) {
+  return mutation.parts ?? [mutation];
+}
+
+/** @param {Mutation} mutation */
+function modelOf({ parts, model }) {
+  return parts ? parts.map(({ model }) => model) : model;
+}
+
+/** @param {Part} part @param {any} wire its model as it is sent @returns {Message} */
+function request({ method, modelname, name, action, ifSeq }, wire) {
+  return { method, modelname, cid: name && cidOf(name), action, [action ? "args" : "model"]: wire, if_seq: ifSeq };
+}
+
+/** @param {Mutation} mutation */
+function done({ parts = [], row, resolve }) {
+  for (const part of parts) part.resolve?.(part.row);
+  resolve?.(parts.length > 0 ? Promise.all(parts.map(({ row }) => row)) : row);
+}
+
+/** @param {Mutation} mutation @param {Error} error */
+function failed(mutation, error) {
+  for (const { reject } of new Set([mutation, ...partsOf(mutation)])) reject?.(error);
 }
 
 /** @param {string} text */

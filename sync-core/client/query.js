@@ -3,11 +3,11 @@
  * @module
  */
 
-import { compare, comparison, predicate } from "./where.js";
-
 /** @typedef {import("./collection.js").Collection} Collection */
 /** @typedef {import("./error.js").SyncError} SyncError */
 /** @typedef {import("./rows.js").Row} Row */
+/** @typedef {import("./table.js").Table} Table */
+/** @typedef {import("./table.js").Wanted} Wanted */
 /** @typedef {import("./view.js").Change} Change */
 
 /**
@@ -40,7 +40,9 @@ import { compare, comparison, predicate } from "./where.js";
  * @template R
  */
 export class Query {
+  /** @type {Collection} */
   #collection;
+  /** @type {(row: Row) => boolean} */
   #holds;
   #compare;
   #limit;
@@ -50,7 +52,7 @@ export class Query {
   #listeners = new Set();
   /** Iterators that wait. @type {Set<() => void>} */
   #wakers = new Set();
-  /** All rows that the `where` holds for, in order. @type {Row[]} */
+  /** All rows that belong here, in order. @type {Row[]} */
   #rows = [];
   /** Of the collection, that they are of. */
   #version = -1;
@@ -60,22 +62,18 @@ export class Query {
   #untold;
 
   /**
-   * @param {Collection} collection
-   * @param {{where?: object, order?: string | readonly string[], limit?: number}} options
+   * @param {Table} table
+   * @param {Wanted} options
    */
-  constructor(collection, options) {
-    const { where, order, limit = Infinity } = options;
+  constructor(table, options) {
+    const { order, limit = Infinity } = options;
     if (!(limit >= 0)) throw new TypeError("limit: must be a number from 0");
     /** @internal */
-    this.source = { collection, options };
-    const { idName, names } = collection;
-    this.#collection = collection;
-    this.#holds = predicate(where);
+    this.source = { table, options };
     this.#limit = limit;
-    this.#compare = comparison(order, ({ [idName]: a }, { [idName]: b }) => {
-      const [x, y] = [names.order(a) ?? -1, names.order(b) ?? -1];
-      return x - y || compare(a, b);
-    });
+    this.#compare = table.comparison(order);
+    this.#holds = table.judge(options);
+    this.#collection = table.collection(options);
     this.#hold();
   }
 
@@ -92,6 +90,27 @@ export class Query {
   /** Why the server does not send the rows, if it refused to. */
   get error() {
     return this.snapshot.error;
+  }
+
+  /** Nothing will change any more. @internal */
+  get isOver() {
+    return this.#collection.isOver;
+  }
+
+  /** Whether the server says which rows are the first. @internal */
+  get isWindow() {
+    return this.#collection.wanted.limit !== undefined;
+  }
+
+  /**
+   * The last of the rows, if there may be others behind it: of those nothing is known where the server says which are the first.
+   * @internal
+   * @returns {Row | undefined}
+   */
+  get edge() {
+    const rows = this.isWindow ? [...this.#collection.rows.rows.values()] : this.#rows;
+    if (rows.length < this.#limit + (this.isWindow ? 0 : 1)) return;
+    return rows.slice(0, this.#limit).reduce((last, row) => (this.#compare(row, last) > 0 ? row : last));
   }
 
   /**
@@ -123,7 +142,6 @@ export class Query {
     this.#isClosed = false;
     this.#hold();
     this.snapshot;
-    this.#collection.queries.add(this);
     this.#listeners.add(call);
     queueMicrotask(() => {
       if (this.#listeners.has(call) && (this.status !== "loading" || this.error)) call(this, []);
@@ -154,7 +172,7 @@ export class Query {
         if (snapshot !== seen && (snapshot.status !== "loading" || snapshot.error)) {
           seen = snapshot;
           yield snapshot;
-        } else if (this.#collection.isOver) return;
+        } else if (this.isOver) return;
         else await new Promise((resolve) => (wake = () => resolve(undefined)));
       }
     } finally {
@@ -182,14 +200,32 @@ export class Query {
     if (this.#listeners.size === 0) this.#release();
   }
 
+  /** What it asks for is to be had elsewhere. @internal */
+  rebind() {
+    const { table, options } = this.source;
+    const [old, collection] = [this.#collection, table.collection(options)];
+    this.#holds = table.judge(options);
+    this.#collection = collection;
+    if (old === collection) return;
+    // Of rows that refer to one that has just been created all is known that there is.
+    if (old.isLocal && collection.rows.status === "loading") collection.rows.status = "stale";
+    if (this.#isHeld) {
+      collection.hold(this);
+      old.release(this, true);
+    }
+    this.#version = -1;
+    this.#untold ??= new Map();
+    table.touched();
+  }
+
   /** @internal @param {readonly Change[]} changes of the collection's rows */
   apply(changes) {
     const { version, rows, error } = this.#collection;
-    if (this.#version === version) return;
+    if (this.#version === version || this.#listeners.size === 0) return;
     const isOther = (/** @type {Row | undefined} */ row) => !row || !this.#holds(row);
     const isSame = this.#snapshot?.status === rows.status && this.#snapshot.error === error;
-    if (!isSame || !changes.every(({ before, after }) => isOther(before) && isOther(after))) this.#snapshot = undefined;
-    if (changes.length > 64 && changes.length > this.#rows.length / 8) this.#build(version);
+    if (this.isWindow || !isSame || !changes.every(({ before, after }) => isOther(before) && isOther(after))) this.#snapshot = undefined;
+    if (this.isWindow || this.#version < 0 || (changes.length > 64 && changes.length > this.#rows.length / 8)) this.#build(version);
     else for (const { before, after } of changes) this.#replace(before, after);
     this.#version = version;
     this.#untold ??= new Map();
@@ -214,7 +250,9 @@ export class Query {
 
   /** @param {number} version */
   #build(version) {
-    this.#rows = [...this.#collection.view.shown.values()].filter(this.#holds).sort(this.#compare);
+    const edge = this.isWindow ? this.edge : undefined;
+    const isShown = (/** @type {Row} */ row) => this.#holds(row) && !(edge && this.#compare(row, edge) > 0);
+    this.#rows = [...this.#collection.view.shown.values()].filter(isShown).sort(this.#compare);
     this.#version = version;
   }
 
@@ -248,16 +286,15 @@ export class Query {
   #hold() {
     if (this.#isHeld) return;
     this.#isHeld = true;
-    this.#collection.hold();
+    this.#collection.hold(this);
   }
 
   #release() {
-    this.#collection.queries.delete(this);
     // The next listener begins with all there is then.
     this.#untold = undefined;
     if (!this.#isHeld) return;
     this.#isHeld = false;
-    this.#collection.release();
+    this.#collection.release(this);
   }
 }
 

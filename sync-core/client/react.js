@@ -22,7 +22,10 @@
 
 import { useCallback, useMemo, useSyncExternalStore } from "react";
 
-import { Query } from "./query.js";
+/**
+ * @template R
+ * @typedef {import("./query.js").Query<R>} Query
+ */
 
 /** On the server, and while a page of the server's is hydrated. @type {import("./query.js").Snapshot<any>} */
 const NOTHING_YET = Object.freeze({ rows: Object.freeze([]), status: "loading", error: undefined });
@@ -47,13 +50,13 @@ const NOTHING_YET = Object.freeze({ rows: Object.freeze([]), status: "loading", 
 export function useQuery(query) {
   // It holds the rows from when it was made, and a render may come to nothing without a word.
   query.rest();
-  const { collection, options } = query.source;
+  const { table, options } = query.source;
   const { subscribe, snapshot } = useMemo(() => {
-    /** @type {Query<R>} */
-    const own = new Query(collection, options);
+    // Of its pages, if it has any.
+    const own = new /** @type {any} */ (query.constructor)(table, options);
     own.rest();
     return { subscribe: (/** @type {() => void} */ changed) => own.subscribe(changed), snapshot: () => own.snapshot };
-  }, [collection, canonical(options)]);
+  }, [table, canonical(options)]);
   return useSyncExternalStore(subscribe, snapshot, () => NOTHING_YET);
 }
 

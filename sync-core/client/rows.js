@@ -1,5 +1,5 @@
 /**
- * The confirmed rows of one model, as one subscription keeps them up to date. Merges by seq and does no I/O.
+ * The confirmed rows of one subscription, as it keeps them up to date. Merges by seq and does no I/O.
  * @module
  */
 
@@ -23,6 +23,8 @@ export class Rows {
   replaced = -1;
   /** The order that the seqs belong to. @type {string | undefined} */
   epoch;
+  /** Whether a row is one of these. Without it they are a window, of which only the server knows. @type {((row: Row) => boolean) | undefined} */
+  holds;
   /** The seq of each row. @type {Map<Id, number>} */
   #seqs = new Map();
   /** What rows were created under, where that was heard: a page that comes later may not know yet that such a row is its own. @type {Map<Id, string>} */
@@ -37,7 +39,7 @@ export class Rows {
   #whole = true;
   /** The last change of the frame that is being read. */
   #heard = -1;
-  /** What waits is complete: it includes every change up to `seq`. @type {{seq: number, cursor: string} | undefined} */
+  /** What waits is complete: it includes every change up to `seq`. @type {{seq: number, cursor: string | undefined} | undefined} */
   #ready;
   #idName;
   #touched;
@@ -117,22 +119,55 @@ export class Rows {
     for (const change of changes) this.#wait(change.model[this.#idName], version(change));
   }
 
-  /** @param {Change} change one that just happened */
+  /** @param {Change} change one that just happened, of any row of the model: whether it is one of these is to be judged */
   change(change) {
-    if (change.seq <= this.#complete) return;
+    if (!this.holds || change.seq <= this.#complete) return;
+    const changed = version(change);
+    if (changed.row && !this.holds(changed.row)) changed.row = undefined;
     if (this.#waiting) {
-      this.#wait(change.model[this.#idName], version(change));
+      this.#wait(change.model[this.#idName], changed);
       if (this.#ready) this.#ready.seq = Math.max(this.#ready.seq, change.seq);
+    } else if (this.status === "live") this.#apply(change.model[this.#idName], changed);
+    this.#hear(change.seq);
+  }
+
+  /**
+   * What has become of a window: each message is what it says, after the one before it.
+   * @param {{in: readonly Row[], seqs: readonly number[], cids?: readonly (string | undefined)[], out: readonly Id[], seq: number}} message
+   */
+  window({ in: models, seqs, cids, out, seq }) {
+    if (this.#waiting) {
+      for (const id of out) this.#waiting.delete(id);
+      models.forEach((row, index) => this.#waiting?.set(row[this.#idName], { seq: seqs[index], row }));
+      if (this.#ready) this.#ready.seq = Math.max(this.#ready.seq, seq);
     } else if (this.status === "live") {
-      this.#apply(change.model[this.#idName], version(change));
-      this.#heard = Math.max(this.#heard, change.seq);
+      for (const id of out) this.#drop(id);
+      models.forEach((row, index) => this.#put(row[this.#idName], seqs[index], row, cids?.[index]));
     }
+    this.#hear(seq);
+  }
+
+  /** All that happened up to a seq has been received when this frame has. @param {number} seq */
+  #hear(seq) {
+    if (this.status === "live" && !this.#waiting) this.#heard = Math.max(this.#heard, seq);
+  }
+
+  /**
+   * Whether these rows tell already what the server has done to a row: it tells that before it confirms it, to those who have the row.
+   * @param {Id} id
+   * @param {Row | undefined} row undefined: it is gone, or cannot be seen
+   * @param {number} seq of the row
+   */
+  tells(id, row, seq) {
+    if (this.status !== "live" || this.#waiting) return false;
+    const had = this.#seqs.get(id);
+    return row && (this.holds ? this.holds(row) : had !== undefined) ? had !== undefined && had >= seq : had === undefined;
   }
 
   /**
    * All has come, and changes follow as they happen.
    * @param {number} seq
-   * @param {string} cursor
+   * @param {string} [cursor]
    */
   live(seq, cursor) {
     this.#ready = { seq, cursor };
@@ -235,9 +270,11 @@ export class Rows {
 }
 
 /**
+ * That a row is not to be seen any more may be about another subscription: this one's own word of the same change counts for more.
  * @param {Change} change
  * @returns {Version}
  */
 function version({ method, model, seq, cid }) {
-  return { seq, row: method === "delete" || method === "remove" ? undefined : model, cid };
+  const isRemoved = method === "remove";
+  return { seq: isRemoved ? seq - 0.5 : seq, row: isRemoved || method === "delete" ? undefined : model, cid };
 }

@@ -41,26 +41,30 @@ export class Session {
   epoch;
   /** Why it is closed. @type {SyncError | undefined} */
   reason;
+  /** Why there is no line, where it is known. @type {SyncError | undefined} */
+  error;
   #client = uuid();
   #welcomed = false;
+  #url;
   #token;
   #handlers;
   #line;
   #hellos = 0;
 
   /**
-   * @param {string} url
+   * @param {import("./line.js").Address} url
    * @param {Environment} environment
    * @param {Token | undefined} token
    * @param {import("./names.js").Names} names
    * @param {Handlers & Pick<import("./mutations.js").Handlers, "added" | "confirmed" | "ended">} handlers
    */
   constructor(url, environment, token, names, handlers) {
+    this.#url = url;
     this.#token = token;
     this.#handlers = handlers;
-    const { added, confirmed, ended } = handlers;
-    this.mutations = new Mutations(environment, names, { added, confirmed, ended, send: (message) => this.send(message) });
+    this.mutations = new Mutations(environment, names, { ...handlers, send: (message) => this.send(message) });
     this.#line = new Line(url, environment, {
+      astray: (cause) => this.#failed("url", cause),
       opened: () => this.#hello(),
       received: (text) => this.#receive(text),
       status: (status) => this.#became(status),
@@ -107,10 +111,17 @@ export class Session {
     try {
       const given = await token();
       if (hello === this.#hellos) this.#say(given);
-    } catch (error) {
-      console.error("sync: the token function failed", error);
-      if (hello === this.#hellos) this.#line.lost(false);
+    } catch (cause) {
+      if (hello !== this.#hellos) return;
+      this.#failed("token", cause);
+      this.#line.lost(false);
     }
+  }
+
+  /** It is asked again with the next connection. @param {string} code @param {unknown} cause */
+  #failed(code, cause) {
+    this.error = Object.assign(new SyncError({ code, message: `the ${code} function failed: ${cause}` }), { cause });
+    console.error(`sync: the ${code} function failed`, cause);
   }
 
   /** @param {string | undefined} token */
@@ -170,7 +181,7 @@ export class Session {
         return this.#renew();
       case "unauthenticated":
         // A token that is fixed will be no better the next time.
-        return typeof this.#token === "function" ? this.#line.lost(false) : this.close(new SyncError(/** @type {any} */ (message)));
+        return typeof this.#token === "function" || typeof this.#url === "function" ? this.#line.lost(false) : this.close(new SyncError(/** @type {any} */ (message)));
       default:
         // Said again it would be refused again.
         if (message.request === "hello" && !message.retry) return this.close(new SyncError(/** @type {any} */ (message)));
@@ -186,6 +197,7 @@ export class Session {
       this.mutations.forgetSeqs();
     }
     this.#welcomed = true;
+    this.error = undefined;
     if (!this.mutations.welcome(welcome)) return this.#renew();
     this.#handlers.welcomed(welcome);
     this.#line.welcomed(welcome.heartbeat_ms);
@@ -194,8 +206,5 @@ export class Session {
 
 /** `crypto.randomUUID` exists on secure origins only. */
 export function uuid() {
-  const hex = randomHex(16).split("");
-  hex[12] = "4";
-  hex[16] = "89ab"[Number.parseInt(hex[16], 16) % 4];
-  return hex.join("").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+  return randomHex(16).replace(/^(.{8})(.{4}).(.{3}).(.{3})/, "$1-$2-4$3-a$4-");
 }

@@ -17,6 +17,7 @@ import { Tabs } from "./tabs.js";
 /** @typedef {import("./session.js").Handlers & Pick<import("./mutations.js").Handlers, "added" | "confirmed" | "ended">} SessionHandlers */
 /** @typedef {import("./session.js").Identity} Identity */
 /** @typedef {import("./session.js").Session} Session */
+/** @typedef {import("./table.js").Abilities} Abilities */
 
 /** Of the stores below. */
 const VERSION = 1;
@@ -24,10 +25,11 @@ const VERSION = 1;
 const SLOTS = "slots";
 /** By slot and place in its queue. */
 const MUTATIONS = "mutations";
-/** How far the rows of a model are, by its name. */
+/** How far the rows of a subscription are, by its name; and what the server could do. */
 const MODELS = "models";
-/** By model and id. */
+/** By subscription and id. */
 const ROWS = "rows";
+const ABILITIES = ["abilities"];
 const STORES = [SLOTS, MUTATIONS, MODELS, ROWS];
 
 /** How long changes are gathered that need not be kept at once. */
@@ -65,6 +67,8 @@ export class Keeper {
   #journal;
   /** @type {Set<Session>} */
   #inherited = new Set();
+  /** What the server could do the last time. @type {Abilities} */
+  abilities = {};
 
   /**
    * @param {IDBDatabase} database
@@ -82,6 +86,7 @@ export class Keeper {
   }
 
   async open() {
+    this.abilities = (await done(this.#database.transaction(MODELS).objectStore(MODELS).get(ABILITIES))) ?? {};
     const slot = await this.#tabs.claim(await this.#slots());
     this.#journal = new Journal(this.#database, this.#environment, slot, this.#session);
     await this.#take(slot, this.#session, this.#journal);
@@ -95,8 +100,10 @@ export class Keeper {
     return this.#journal?.isBroken ?? true;
   }
 
-  /** The client's name has changed, or what the server knows of it. */
-  identify() {
+  /** The client's name has changed, or what the server knows of it, or can do. @param {Abilities} abilities */
+  identify(abilities) {
+    this.abilities = abilities;
+    this.#journal?.learn(abilities);
     this.#journal?.soon();
   }
 
@@ -106,14 +113,14 @@ export class Keeper {
    * @param {(created: readonly import("./mutations.js").Message[]) => void} heard told before they are there
    */
   async restore(collection, heard) {
-    const { name, rows } = collection;
+    const { name, rows, table } = collection;
     const transaction = this.#database.transaction([MODELS, ROWS]);
     const [state, kept] = await Promise.all([
       done(transaction.objectStore(MODELS).get(name)),
       done(transaction.objectStore(ROWS).getAll(ofModel(name))),
     ]);
     if (!state || rows.status !== "loading") return;
-    heard(kept.map(({ row, cid }) => ({ method: "create", modelname: name, cid, model: row })));
+    heard(kept.map(({ row, cid }) => ({ method: "create", modelname: table.name, cid, model: row })));
     rows.restore({ ...state, rows: kept });
     this.#journal?.isKept(collection);
   }
@@ -174,6 +181,10 @@ export class Keeper {
   async #finish(slot) {
     await new Promise((resolve) => {
       const session = this.#begin({
+        welcomed() {},
+        message() {},
+        added() {},
+        confirmed() {},
         applied: () => {
           session.mutations.settle(() => true);
           if (session.reason || !session.mutations.isIdle) return;
@@ -235,8 +246,9 @@ class Journal {
   }
 
   /** @param {Mutation} mutation */
-  put({ sent, doubtful, resolve, reject, ...content }) {
-    this.#change(`${content.n}`, (transaction) => transaction.objectStore(MUTATIONS).put(content, [this.#slot, content.n]));
+  put({ sent, told, doubtful, resolve, reject, parts, ...content }) {
+    const kept = { ...content, parts: parts?.map(({ resolve, reject, ...part }) => part) };
+    this.#change(`${content.n}`, (transaction) => transaction.objectStore(MUTATIONS).put(kept, [this.#slot, content.n]));
     this.soon();
   }
 
@@ -244,6 +256,11 @@ class Journal {
   remove({ n }) {
     this.#change(`${n}`, (transaction) => transaction.objectStore(MUTATIONS).delete([this.#slot, n]));
     this.#later();
+  }
+
+  /** @param {Abilities} abilities */
+  learn(abilities) {
+    this.#change("abilities", (transaction) => transaction.objectStore(MODELS).put(abilities, ABILITIES));
   }
 
   /** All of a slot goes. @param {string} slot */
@@ -357,7 +374,11 @@ class Journal {
       /** @type {Stored | undefined} */
       const state = request.result;
       const isSame = state !== undefined && state.epoch === epoch;
-      if (isSame && state.reached >= reached) return this.isKept(collection);
+      if (isSame && state.reached >= reached) {
+        // Of what the storage has from here, rows may be ahead that changed since: they are kept once all is here up to there.
+        if (state.reached > reached || this.#base.get(name) !== reached) this.isKept(collection);
+        return;
+      }
       // The rows may have come further meanwhile; they must not be ahead of what is kept of the writes that made them.
       this.#writeQueue(transaction);
       const isFollowed = isSame && state.reached >= Math.max(rows.replaced, this.#base.get(name) ?? Infinity);

@@ -16,21 +16,25 @@
  * @module
  */
 
-import { Collection } from "./collection.js";
 import { SyncError } from "./error.js";
-import { backoff } from "./line.js";
+import { addressOf, backoff } from "./line.js";
 import { Model } from "./model.js";
-import { Names, newName } from "./names.js";
+import { partsOf } from "./mutations.js";
+import { Names } from "./names.js";
 import { Query, guarded } from "./query.js";
 import { Session } from "./session.js";
+import { Table } from "./table.js";
 import { replay } from "./view.js";
 
 export { Model, Query, SyncError };
 
 /** @typedef {import("./line.js").Status} Status */
+/** @typedef {import("./collection.js").Collection} Collection */
+/** @typedef {import("./line.js").Address} Address */
 /** @typedef {import("./line.js").Environment} Environment */
 /** @typedef {import("./mutations.js").Message} Message */
 /** @typedef {import("./mutations.js").Mutation} Mutation */
+/** @typedef {import("./mutations.js").Part} Part */
 /** @typedef {import("./rows.js").Id} Id */
 /** @typedef {import("./rows.js").Row} Row */
 /** @typedef {import("./session.js").Token} Token */
@@ -41,7 +45,8 @@ export { Model, Query, SyncError };
 
 /**
  * @typedef {object} Options
- * @property {string | URL} [url] of the server's socket: by default `/sync` where the page came from
+ * @property {Address} [url] of the server's socket: by default `/sync` where the page came from. A function is asked before each connection, so
+ *   that it can fetch a ticket; where it fails it is asked again after a while, and `db.error` says why
  * @property {Token} [token] says who is at the page: text, or a function that is asked before each connection, so that it can fetch a
  *   new one when the last has expired
  * @property {"memory" | "indexeddb" | `indexeddb:${string}`} [storage] where the rows and what is not sent yet are kept: `memory` (the
@@ -79,12 +84,16 @@ export class Database {
   #schema;
   #session;
   #names = new Names();
-  /** @type {Map<string, Model<any>>} */
-  #models = new Map();
-  /** @type {Map<string, Collection>} */
-  #collections = new Map();
-  /** Single rows that were asked for. @type {Map<string, {ask: () => void, done: (message: Message) => void}>} */
-  #reads = new Map();
+  /** @type {Map<string, Table>} */
+  #tables = new Map();
+  /** @type {WeakMap<Table, Model<any>>} */
+  #models = new WeakMap();
+  /** What the server, or that of the last time, can do. @type {import("./table.js").Abilities} */
+  #abilities = {};
+  /** What is written at once. @type {Part[] | undefined} */
+  #batch;
+  /** Who hears what is said to a request that is no subscription. @type {Map<unknown, (message: Message) => void>} */
+  #answers = new Map();
   #requests = 0;
   /** @type {Set<(status: Status) => void>} */
   #statusListeners = new Set();
@@ -104,9 +113,7 @@ export class Database {
   constructor({ url = "/sync", token, storage = "memory", schema, ...environment } = {}) {
     if (!/^(memory|indexeddb(:.+)?)$/.test(storage)) throw new TypeError(`storage: \`${storage}\`; there are memory, indexeddb, indexeddb:NAME`);
     this.#environment = { ...surroundings(), ...environment };
-    const address = new URL(url, globalThis.location?.href);
-    address.protocol = address.protocol.replace("http", "ws");
-    this.#url = address.href;
+    this.#url = typeof url === "function" ? url : addressOf(url);
     this.#token = token;
     this.#schema = schema;
     this.#session = this.#begin({
@@ -137,6 +144,11 @@ export class Database {
   /** Why the status is `closed`. */
   get reason() {
     return this.#session.reason;
+  }
+
+  /** Why there is no connection, where that is known: code `url` or `token`, when the function that was to give one failed. */
+  get error() {
+    return this.#session.error;
   }
 
   /** Where rows and unsent writes are kept: `memory` also where the storage that was asked for cannot be had, or has failed. @type {"memory" | "indexeddb"} */
@@ -194,25 +206,40 @@ export class Database {
    * @returns {Model<S[M]>} the same one for the same name
    */
   model(name, { id = "id" } = {}) {
-    let model = this.#models.get(name);
-    if (!model) {
-      const collection = () => this.#collection(name, id);
-      const view = () => this.#collections.get(name)?.view;
-      model = new Model(name, id, {
-        create: (row, options) => this.#create(name, id, row, options),
-        write: (method, row, options) => this.#write({ method, modelname: name, idName: id, key: row?.[id], model: row, ...options }),
-        row: (key) => this.#shown(name, key),
-        get: (key) => this.#get(name, id, key),
-        key: (key) => view()?.keyOf(key) ?? key,
-        id: (key) => this.#names.idOf(key),
-        pending: (key) => view()?.pending(key) ?? 0,
-        seq: (key) => this.#collections.get(name)?.rows.seqOf(this.#names.idOf(key)),
-        collection,
-      });
-      this.#models.set(name, model);
-    }
-    if (model.idName !== id) throw new TypeError(`model ${name}: its id was said to be \`${model.idName}\``);
+    const table = this.#table(name, id);
+    if (table.idName !== id) throw new TypeError(`model ${name}: its id was said to be \`${table.idName}\``);
+    let model = this.#models.get(table);
+    if (!model) this.#models.set(table, (model = new Model(table, { write: (part) => this.#write(part), get: (table, id) => this.#get(table, id) })));
     return model;
+  }
+
+  /**
+   * Writes several rows at once, of one model or of several: all of it is done, or nothing. What the function writes is shown at once, confirmed
+   * together, and taken back together where any of it is refused; a row that it creates can be used in the rest of it.
+   *
+   * ```js
+   * await db.batch(() => {
+   *   const list = lists.create({ name: "home" });
+   *   for (const title of ["milk", "tea"]) todos.create({ title, list: list.row.id });
+   * });
+   * ```
+   * @param {() => void} write does so before it returns
+   * @returns {Promise<any[]>} what each write comes to, in order; a `SyncError` says with its `index` which one was refused
+   */
+  batch(write) {
+    if (this.#batch) throw new TypeError("batch: within another");
+    /** @type {Part[]} */
+    const parts = (this.#batch = []);
+    try {
+      write();
+    } catch (error) {
+      for (const { reject } of parts) reject?.(/** @type {Error} */ (error));
+      throw error;
+    } finally {
+      this.#batch = undefined;
+    }
+    if (parts.length === 0) return Promise.resolve([]);
+    return this.#write({ method: "batch", modelname: "", idName: "", key: "", model: undefined }, parts);
   }
 
   /**
@@ -235,104 +262,148 @@ export class Database {
   /** What this page was made for, of the models that it uses. */
   #madeFor() {
     if (!this.#schema) return;
-    return Object.fromEntries(Object.entries(this.#schema).filter(([name]) => this.#models.has(name)));
+    return Object.fromEntries(Object.entries(this.#schema).filter(([name]) => this.#tables.has(name)));
   }
 
   // Writes.
 
-  /**
-   * @param {string} modelname
-   * @param {string} idName
-   * @param {any} model
-   * @param {import("./model.js").WriteOptions} [options]
-   */
-  #create(modelname, idName, model, options) {
-    const name = newName();
-    const key = model?.[idName] ?? name;
-    return { key, promise: this.#write({ method: "create", modelname, idName, key, name, model, ...options }) };
-  }
-
-  /** @param {Parameters<import("./mutations.js").Mutations["add"]>[0]} content */
-  #write(content) {
+  /** @param {Omit<Part, "n">} write @param {Part[]} [parts] */
+  #write(write, parts) {
     const { reason } = this;
-    const promise = reason ? Promise.reject(new SyncError({ code: "closed", message: reason.message })) : this.#session.mutations.add(content);
-    if (this.#rejectionListeners.size > 0) promise.catch(() => {});
+    const batch = this.#batch;
+    const promise = new Promise((resolve, reject) => {
+      if (reason) throw new SyncError({ code: "closed", message: reason.message });
+      // A copy: what is sent again must be what was sent, whatever became of the caller's object.
+      const model = parts ? undefined : this.#names.shown(JSON.parse(JSON.stringify(write.model)));
+      const mutation = { ...write, model, key: this.#names.shown(write.key), n: 0, parts, resolve, reject };
+      if (batch) batch.push(mutation);
+      else this.#session.mutations.adopt([mutation]);
+    });
+    if (batch || this.#rejectionListeners.size > 0) promise.catch(() => {});
     return promise;
   }
 
   /** @param {Mutation} mutation */
   #added(mutation) {
     this.#pending += 1;
-    if (!mutation.wait) this.#collections.get(mutation.modelname)?.view.add(mutation);
+    this.#show(mutation);
     this.#soon();
   }
 
+  /** What is pending is shown by all that have the model's rows, or could. @param {Mutation} mutation @param {Iterable<Collection>} [collections] */
+  #show(mutation, collections) {
+    for (const part of partsOf(mutation)) {
+      if (part.wait || part.action) continue;
+      for (const collection of collections ?? this.#of(part.modelname)) if (collection.table.name === part.modelname) collection.view.add(part);
+    }
+  }
+
   /** @param {Mutation} mutation */
-  #confirmed({ modelname, name, key }) {
-    if (name && key === name) this.#named(modelname, name);
+  #confirmed(mutation) {
+    for (const { modelname, name, key } of partsOf(mutation)) if (name && key === name) this.#named(modelname, name);
+    const tells = (/** @type {Collection} */ { table, rows }) =>
+      partsOf(mutation).every((part) => part.modelname !== table.name || part.action || rows.tells(/** @type {Id} */ (this.#names.idOf(part.key)), part.row, part.rowSeq ?? 0));
+    mutation.told = new Set(this.#all().filter(tells));
   }
 
   /** A row that was created here has its id. @param {string} modelname @param {string} name */
   #named(modelname, name) {
     const id = this.#names.idOf(name);
     if (id === undefined) return;
-    this.#collections.get(modelname)?.view.settle(name, id);
-    // Pending rows may name it in their fields.
-    for (const mutation of this.#session.mutations.naming(name)) this.#collections.get(mutation.modelname)?.view.touchPending(mutation);
+    this.#tables.get(modelname)?.named(name, id);
+    for (const part of this.#session.mutations.naming(name).flatMap(partsOf)) {
+      // Pending rows may name it in their fields.
+      for (const { view } of this.#of(part.modelname)) view.nudge(part.key);
+    }
+    for (const { isLocal, queries } of this.#all()) if (isLocal) for (const query of [...queries]) query.rebind();
   }
 
   /** @param {Mutation} mutation @param {Error} [error] */
   #ended(mutation, error) {
     this.#pending -= 1;
-    this.#collections.get(mutation.modelname)?.view.remove(mutation);
+    this.#hide(mutation, () => true);
     this.#rejected(mutation, error);
     this.#soon();
-    const { isPartial, modelname, idName, row } = mutation;
-    if (isPartial && row && mutation.resolve) mutation.row = this.#get(modelname, idName, row[idName]).catch(() => row);
+    for (const part of partsOf(mutation)) {
+      const { isPartial, modelname, idName, row } = part;
+      if (isPartial && row && mutation.resolve) part.row = this.#get(this.#table(modelname, idName), row[idName]).catch(() => row);
+    }
+  }
+
+  /** @param {Mutation} mutation @param {(collection: Collection) => boolean} from */
+  #hide(mutation, from) {
+    for (const part of partsOf(mutation)) for (const collection of this.#of(part.modelname)) if (from(collection)) collection.view.remove(part);
   }
 
   /** @param {Mutation} mutation @param {Error} [error] */
-  #rejected({ modelname, method, model }, error) {
+  #rejected(mutation, error) {
     if (!(error instanceof SyncError)) return;
-    const rejection = { modelname, method, model: this.#names.shown(model), error };
+    const parts = partsOf(mutation);
+    const { modelname } = parts[error.index ?? 0] ?? mutation;
+    const model = this.#names.shown(mutation.parts ? parts.map(({ model }) => model) : mutation.model);
+    const rejection = { modelname, method: mutation.method, model, error };
     for (const listener of [...this.#rejectionListeners]) guarded(() => listener(rejection));
   }
 
   /** Ends the mutations that the rows show by now; where nobody looks at the rows, all that are confirmed. */
   #settle() {
-    for (const collection of this.#collections.values()) collection.settle();
-    this.#session.mutations.settle(({ modelname, seq = 0 }) => {
-      const collection = this.#collections.get(modelname);
-      if (!collection?.isHeld || collection.error) return true;
-      return collection.rows.epoch === this.#session.epoch && collection.rows.reached >= seq;
-    });
+    for (const collection of this.#all()) collection.show();
+    const { epoch, mutations } = this.#session;
+    for (const mutation of mutations.confirmed) this.#hide(mutation, (collection) => collection.shows(mutation, epoch));
+    mutations.settle((mutation) =>
+      partsOf(mutation).every(({ modelname }) =>
+        this.#of(modelname).every((collection) => !collection.isHeld || collection.error || collection.shows(mutation, epoch)),
+      ),
+    );
     this.#notify();
   }
 
   // Rows.
 
   /** @param {string} name @param {string} idName */
-  #collection(name, idName) {
-    let collection = this.#collections.get(name);
-    if (!collection) {
-      const added = (collection = new Collection(name, idName, this.#names, {
+  #table(name, idName) {
+    let table = this.#tables.get(name);
+    if (!table) {
+      table = new Table(name, idName, this.#names, {
         environment: this.#environment,
-        ask: () => this.#ask(added),
-        leave: () => this.#leave(added),
+        abilities: () => this.#abilities,
+        opened: (collection) => this.#opened(collection),
+        ask: (collection) => this.#ask(collection),
+        leave: (collection) => this.#leave(collection),
         touched: () => this.#soon(),
         isStored: this.#opening !== undefined,
-      }));
-      for (const mutation of this.#shownPending(name)) added.view.add(mutation);
-      if (this.#opening) added.restored = this.#opening.then(() => this.#keeper?.restore(added, (created) => this.#created(created))).catch((error) => this.#unkept(error));
-      this.#collections.set(name, added);
-      if (this.reason) added.end();
+      });
+      this.#tables.set(name, table);
     }
-    return collection;
+    return table;
   }
 
-  /** What is pending and shown on top of a model's rows. @param {string} name */
-  #shownPending(name) {
-    return this.#session.mutations.pending.filter(({ modelname, wait }) => modelname === name && !wait);
+  /** All subscriptions. */
+  #all() {
+    return [...this.#tables.values()].flatMap(({ collections }) => [...collections.values()]);
+  }
+
+  /** Those to a model's rows. @param {string} modelname */
+  #of(modelname) {
+    return [...(this.#tables.get(modelname)?.collections.values() ?? [])];
+  }
+
+  /** @param {Collection} collection that is new */
+  #opened(collection) {
+    for (const mutation of this.#session.mutations.pending) this.#show(mutation, [collection]);
+    if (this.#opening) {
+      const restored = this.#opening.then(() => this.#keeper?.restore(collection, (created) => this.#created(created)));
+      collection.restored = restored.catch((error) => this.#unkept(error));
+    }
+    if (this.reason) collection.end();
+  }
+
+  /** The server can do other things than it was thought to. @param {import("./table.js").Abilities} abilities */
+  #learn({ features, indexed }) {
+    const before = JSON.stringify(this.#abilities);
+    this.#abilities = { features, indexed };
+    if (JSON.stringify(this.#abilities) === before) return;
+    for (const { queries } of this.#all()) for (const query of [...queries]) query.rebind();
   }
 
   /** While a welcome is read the status is not `online` yet. */
@@ -344,19 +415,20 @@ export class Database {
     if (collection.restored) await collection.restored;
     collection.restored = undefined;
     if (this.status !== "online" && !this.#isWelcome) return;
-    if (!collection.isHeld || collection.id !== undefined) return;
-    const { name, rows } = collection;
+    if (!collection.isHeld || collection.id !== undefined || collection.isLocal) return;
+    const { table, rows, wanted } = collection;
     collection.id = this.#request("s");
     rows.begin(this.#session.epoch);
     const since = rows.cursor;
-    this.#session.send({ method: "subscribe", id: collection.id, modelname: name, since, since_seq: since && rows.reached });
+    this.#session.send({ method: "subscribe", id: collection.id, modelname: table.name, ...wanted, since, since_seq: since && rows.reached });
   }
 
   /** @param {Collection} collection */
   #leave(collection) {
-    const { id } = collection;
+    const { id, table } = collection;
     if (id !== undefined && this.status === "online") this.#session.send({ method: "unsubscribe", id });
     collection.left();
+    table.left(collection);
     this.#settle();
   }
 
@@ -366,78 +438,81 @@ export class Database {
     return `${kind}${this.#requests}`;
   }
 
-  /** @param {string} name @param {Id} key */
-  #shown(name, key) {
-    const collection = this.#collections.get(name);
-    collection?.flush();
-    return collection?.view.shown.get(collection.view.keyOf(key));
-  }
-
-  /** @param {string} modelname @param {string} idName @param {Id} id */
-  async #get(modelname, idName, id) {
-    const collection = this.#collections.get(modelname);
-    if (collection?.restored) await collection.restored;
-    if (collection && collection.rows.status !== "loading" && collection.isHeld) return this.#shown(modelname, id);
-    const read = this.#request("r");
-    const ask = () => this.#session.send({ method: "read", id: read, modelname, model: this.#names.wire({ [idName]: id }) });
-    const answer = await new Promise((resolve, reject) => {
-      if (this.reason) return reject(new SyncError({ code: "closed", message: this.reason.message }));
-      this.#reads.set(read, { ask, done: (answer) => (answer instanceof SyncError ? reject(answer) : resolve(answer)) });
-      if (this.status === "online") ask();
-    });
-    const pending = this.#shownPending(modelname).filter(({ key }) => this.#names.shown(key) === this.#names.shown(id));
-    return replay(answer.model, pending, this.#names, idName);
+  /** @param {Table} table @param {Id} id */
+  async #get(table, id) {
+    const { name, idName } = table;
+    for (const { restored } of this.#of(name)) if (restored) await restored;
+    const shown = table.shown(id);
+    if (shown || table.isWhole) return shown;
+    const { read } = await import("./reads.js");
+    const host = {
+      environment: this.#environment,
+      send: (/** @type {object} */ message) => this.#session.send(message),
+      status: () => this.status,
+      reason: () => this.reason,
+      onstatus: (/** @type {(status: string) => void} */ listener) => this.onstatus(listener),
+      answers: this.#answers,
+    };
+    const row = await read(host, this.#request("r"), name, () => this.#names.wire({ [idName]: id }));
+    const isOfIt = (/** @type {Part} */ { modelname, key, wait, action }) => modelname === name && !wait && !action && table.keyOf(key) === table.keyOf(id);
+    return replay(row, this.#session.mutations.pending.flatMap(partsOf).filter(isOfIt), this.#names, idName);
   }
 
   // What the server says.
 
   /** @param {Message} welcome */
-  #welcomed({ schema }) {
-    this.#schema ??= schema;
-    this.#keeper?.identify();
+  #welcomed(welcome) {
+    this.#schema ??= welcome.schema;
+    this.#learn(/** @type {any} */ (welcome));
+    this.#keeper?.identify(this.#abilities);
     this.#isWelcome = true;
-    for (const collection of this.#collections.values()) this.#ask(collection);
-    for (const { ask } of this.#reads.values()) ask();
+    for (const collection of this.#all()) this.#ask(collection);
     this.#isWelcome = false;
   }
 
   /** @param {Status} status */
   #became(status) {
-    for (const collection of this.#collections.values()) {
+    for (const collection of this.#all()) {
       if (status === "offline") collection.left();
       else if (status === "closed") collection.end();
     }
-    if (status === "closed") for (const { done } of this.#reads.values()) done(/** @type {any} */ (this.reason));
     for (const listener of [...this.#statusListeners]) guarded(() => listener(status));
     this.#notify();
     if (status === "closed") this.#keeper?.close();
   }
 
-  /** @param {Message} message */
+  /** @param {any} message */
   #apply(message) {
-    switch (message.method) {
+    const { method, id, modelname } = message;
+    const answer = this.#answers.get(id);
+    if (answer) return answer(message);
+    const rows = this.#asked(id)?.rows;
+    switch (method) {
       case "create":
         this.#created([message]);
       // falls through
       case "update":
       case "delete":
       case "remove":
-        return this.#collections.get(message.modelname)?.rows.change(/** @type {any} */ (message));
+        for (const collection of this.#of(modelname)) collection.rows.change(message);
+        return;
+      case "window":
+        this.#created(message.in.map((/** @type {any} */ model, /** @type {number} */ index) => ({ modelname, model, cid: message.cids?.[index] })));
+        return this.#asked(message.query)?.rows.window(message);
       case "read":
-        if (this.#reads.has(message.id)) return this.#answered(message);
-        return this.#asked(message.id)?.rows.page(message.models, message.seqs);
+        return rows?.page(message.models, message.seqs);
       case "changes":
         this.#created(message.changes);
-        return this.#asked(message.id)?.rows.catchUp(message.changes);
+        return rows?.catchUp(message.changes);
       case "reset":
-        return this.#asked(message.id)?.rows.reset();
+        return rows?.reset();
       case "live": {
-        const collection = this.#asked(message.id);
+        const collection = this.#asked(id);
         collection?.failed(undefined);
-        return collection?.live(message.seq, message.cursor, this.#session.mutations.undecided(collection.name));
+        return collection?.live(message.seq, message.cursor, this.#session.mutations.undecided(collection.table.name));
       }
       case "progress":
-        for (const { rows } of this.#collections.values()) rows.progress(message.seq);
+        for (const { rows } of this.#all()) rows.progress(message.seq);
         return;
       case "error":
         return this.#error(message);
@@ -450,43 +525,26 @@ export class Database {
       const name = this.#names.of(cid);
       // Others hear the cid too: what they create under it later is not this row. Nor is a row called by its name that has an id of its own.
       if (name === undefined || this.#names.idOf(name) !== undefined) continue;
-      this.#names.settle(name, model[this.#models.get(modelname)?.idName ?? "id"]);
+      this.#names.settle(name, model[this.#tables.get(modelname)?.idName ?? "id"]);
       this.#session.mutations.heard(name, model);
       this.#named(modelname, name);
     }
   }
 
   /** @param {Message} message */
-  #answered(message) {
-    const read = this.#reads.get(message.id);
-    this.#reads.delete(message.id);
-    read?.done(message);
-  }
-
-  /** @param {Message} message */
   #error(message) {
-    const error = new SyncError(/** @type {any} */ (message));
     const collection = this.#asked(message.id);
-    const read = this.#reads.get(message.id);
-    if (read && !message.retry) {
-      this.#reads.delete(message.id);
-      return read.done(message.code === "not_found" ? { method: "read" } : /** @type {any} */ (error));
-    }
-    if (!collection && !read) return console.error(`sync: ${message.code}: ${message.message}`);
-    const delay = message.retry_after_ms ?? backoff(0, this.#environment.random);
-    if (read) return void this.#environment.setTimeout(() => this.status === "online" && read.ask(), delay);
-    if (!collection) return;
-    if (!message.retry) {
-      collection.rows.stale();
-      return collection.failed(error);
-    }
+    if (!collection) return console.error(`sync: ${message.code}: ${message.message}`);
     collection.left();
-    collection.retry = this.#environment.setTimeout(() => this.#ask(collection), delay);
+    if (message.code === "bad_request" && collection.widen()) return void this.#ask(collection);
+    if (!message.retry || message.limit === "subscriptions") collection.failed(new SyncError(/** @type {any} */ (message)));
+    const delay = message.retry_after_ms ?? backoff(0, this.#environment.random);
+    if (message.retry) collection.retry = this.#environment.setTimeout(() => this.#ask(collection), delay);
   }
 
   /** @param {unknown} id */
   #asked(id) {
-    for (const collection of this.#collections.values()) if (collection.id !== undefined && collection.id === id) return collection;
+    return id === undefined ? undefined : this.#all().find((collection) => collection.id === id);
   }
 
   // Listeners.
@@ -501,14 +559,15 @@ export class Database {
   /** Tells the listeners what has changed. */
   #notify() {
     this.#isNotifying = true;
-    for (const collection of this.#collections.values()) collection.flush();
+    const collections = this.#all();
+    for (const collection of collections) collection.flush();
     this.#isNotifying = false;
-    for (const { queries } of [...this.#collections.values()]) for (const query of [...queries]) query.notify();
+    for (const query of new Set(collections.flatMap(({ queries }) => [...queries]))) query.notify();
     if (this.#pending !== this.#wasPending) {
       this.#wasPending = this.#pending;
       for (const listener of [...this.#pendingListeners]) guarded(() => listener(this.#pending));
     }
-    this.#keeper?.rows(this.#collections.values());
+    this.#keeper?.rows(collections);
   }
 
   // Storage.
@@ -516,11 +575,10 @@ export class Database {
   /** @param {string} storage */
   async #open(storage) {
     const { open } = await import("./storage.js");
-    const name = storage.slice("indexeddb:".length) || this.#url;
-    const silent = { welcomed() {}, message() {}, applied() {}, status() {}, added() {}, confirmed() {} };
-    this.#keeper = await open(name, this.#environment, this.#session, (handlers) =>
-      this.#begin({ ...silent, ended: (mutation, error) => this.#rejected(mutation, error), ...handlers }),
-    );
+    const name = storage.slice("indexeddb:".length) || (typeof this.#url === "function" ? addressOf("/sync") : this.#url);
+    const ended = (/** @type {Mutation} */ mutation, /** @type {Error | undefined} */ error) => this.#rejected(mutation, error);
+    this.#keeper = await open(name, this.#environment, this.#session, (handlers) => this.#begin(/** @type {any} */ ({ ended, ...handlers })));
+    this.#learn(this.#keeper.abilities);
   }
 
   /** It goes on without. @param {unknown} error */
@@ -531,16 +589,17 @@ export class Database {
 
 /** @returns {Environment} */
 function surroundings() {
+  const { WebSocket, window, document, indexedDB, BroadcastChannel, navigator } = globalThis;
   return {
-    WebSocket: globalThis.WebSocket,
+    WebSocket,
     setTimeout: (run, milliseconds) => globalThis.setTimeout(run, milliseconds),
     clearTimeout: (timer) => globalThis.clearTimeout(timer),
     random: Math.random,
-    window: globalThis.window,
-    document: globalThis.document,
-    indexedDB: globalThis.indexedDB,
-    locks: globalThis.navigator?.locks,
-    BroadcastChannel: globalThis.BroadcastChannel,
+    window,
+    document,
+    indexedDB,
+    locks: navigator?.locks,
+    BroadcastChannel,
   };
 }
 

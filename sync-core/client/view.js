@@ -1,5 +1,5 @@
 /**
- * The rows of one model as they are shown: those that are confirmed, with what is pending replayed on top, in order.
+ * The rows of one subscription as they are shown: those that are confirmed, with what is pending replayed on top, in order.
  *
  * A row is known here by its *key*: its name where it was created here, for good, else the id. So a row that gets its id
  * stays the same row.
@@ -8,23 +8,21 @@
 
 import { equal } from "./where.js";
 
-/** @typedef {import("./mutations.js").Mutation} Mutation */
+/** @typedef {import("./collection.js").Collection} Collection */
+/** @typedef {import("./mutations.js").Part} Part */
 /** @typedef {import("./names.js").Names} Names */
 /** @typedef {import("./rows.js").Id} Id */
 /** @typedef {import("./rows.js").Row} Row */
-/** @typedef {import("./rows.js").Rows} Rows */
+/** @typedef {import("./table.js").Table} Table */
 /** @typedef {{key: Id, before: Row | undefined, after: Row | undefined}} Change what became of a row as it is shown */
 
 export class View {
   /** By key. Rows are frozen, and stay the same objects as long as nothing in them changes. @type {Map<Id, Row>} */
   shown = new Map();
-  #rows;
-  #names;
-  #idName;
-  /** By key, in the order in which they were handed in. @type {Map<Id, Mutation[]>} */
+  #collection;
+  #table;
+  /** By key, in the order in which they were handed in. @type {Map<Id, Part[]>} */
   #pending = new Map();
-  /** @type {Map<Id, string>} */
-  #namesById = new Map();
   /** Rows that are not confirmed to be created, but of which the server has already told. @type {Set<Id>} */
   #landed = new Set();
   /** What was pending when it was last brought up to date. @type {Set<Id>} */
@@ -33,66 +31,60 @@ export class View {
   #dirty = new Set();
 
   /**
-   * @param {Rows} rows
-   * @param {Names} names
-   * @param {string} idName
+   * @param {Collection} collection
+   * @param {Table} table
    */
-  constructor(rows, names, idName) {
-    this.#rows = rows;
-    this.#names = names;
-    this.#idName = idName;
-  }
-
-  /** @param {Id} id of a row, or the name that stands for it: a row that came before this view was there goes by its id */
-  keyOf(id) {
-    const known = this.#names.idOf(id) ?? id;
-    return this.#namesById.get(known) ?? known;
+  constructor(collection, table) {
+    this.#collection = collection;
+    this.#table = table;
   }
 
   /** How many writes to a row are shown and not confirmed. @param {Id} id */
   pending(id) {
-    return this.#pending.get(this.keyOf(id))?.length ?? 0;
+    return this.#pending.get(this.#table.keyOf(id))?.length ?? 0;
   }
 
-  /** @param {Mutation} mutation */
-  add(mutation) {
-    const key = this.keyOf(mutation.key);
+  /** @param {Part} part */
+  add(part) {
+    const key = this.#table.keyOf(part.key);
     const pending = this.#pending.get(key) ?? [];
-    this.#pending.set(key, [...pending, mutation].sort((a, b) => a.n - b.n));
+    this.#pending.set(key, [...pending, part].sort((a, b) => a.n - b.n));
     this.#dirty.add(key);
   }
 
-  /** @param {Mutation} mutation that is pending no more */
-  remove(mutation) {
-    const key = this.keyOf(mutation.key);
-    const rest = (this.#pending.get(key) ?? []).filter((other) => other !== mutation);
-    if (rest.length > 0) this.#pending.set(key, rest);
+  /** @param {Part} part that is pending no more */
+  remove(part) {
+    const key = this.#table.keyOf(part.key);
+    const pending = this.#pending.get(key);
+    if (!pending?.includes(part)) return;
+    if (pending.length > 1) this.#pending.set(key, pending.filter((other) => other !== part));
     else this.#pending.delete(key);
-    if (mutation.method === "create") this.#landed.delete(key);
+    if (part.method === "create") this.#landed.delete(key);
     this.#dirty.add(key);
   }
 
   /** A row that was created here has its id. @param {string} name @param {Id} id */
   settle(name, id) {
-    this.#namesById.set(id, name);
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
     this.#dirty.add(id);
     this.#dirty.add(name);
-    for (const mutation of pending ?? []) this.add(mutation);
+    for (const part of pending ?? []) this.add(part);
   }
 
   /** The confirmed row has changed, or is gone. @param {Id} id */
   touch(id) {
-    const key = this.keyOf(id);
+    const key = this.#table.keyOf(id);
     // From now on the confirmed rows say whether it is there: someone else may delete it before this page hears of its confirm.
     if (this.#pending.get(key)?.[0].method === "create") this.#landed.add(key);
     this.#dirty.add(key);
   }
 
-  /** It names a row that has its id by now. @param {Mutation} mutation */
-  touchPending(mutation) {
-    this.#dirty.add(this.keyOf(mutation.key));
+  /** What is pending of a row, or of any, may show otherwise: it names one that has its id by now, or the row has changed elsewhere. @param {Id} [id] */
+  nudge(id) {
+    if (this.#pending.size === 0) return;
+    const key = id === undefined ? undefined : this.#table.keyOf(id);
+    for (const pending of key === undefined ? this.#pending.keys() : [key]) if (this.#pending.has(pending)) this.#dirty.add(pending);
   }
 
   /**
@@ -119,17 +111,21 @@ export class View {
 
   /** @param {Id} key */
   #replay(key) {
-    const id = this.#names.idOf(key);
-    if (this.keyOf(id) !== key && id !== undefined) return; // it is shown under its other name
-    const row = id === undefined ? undefined : this.#rows.rows.get(id);
-    const pending = this.#pending.get(key) ?? [];
-    return replay(row, this.#landed.has(key) ? pending.slice(1) : pending, this.#names, this.#idName);
+    const { names, idName } = this.#table;
+    const id = names.idOf(key);
+    if (id !== undefined && this.#table.keyOf(id) !== key) return; // it is shown under its other name
+    const all = this.#pending.get(key) ?? [];
+    const pending = this.#landed.has(key) ? all.slice(1) : all;
+    let row = id === undefined ? undefined : this.#collection.rows.rows.get(id);
+    // It may come into this subscription by what is pending.
+    if (!row && id !== undefined && pending.length > 0 && pending[0].method !== "create") row = this.#table.elsewhere(id, this.#collection);
+    return replay(row, pending, names, idName);
   }
 }
 
 /**
  * @param {Row | undefined} row as it is confirmed
- * @param {readonly Mutation[]} pending
+ * @param {readonly Part[]} pending
  * @param {Names} names
  * @param {string} idName
  */

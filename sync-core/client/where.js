@@ -47,20 +47,16 @@ const OPERATORS = new Map(
  * @throws {TypeError} if it has an operator that there is not
  */
 export function predicate(where = {}) {
-  const parts = Object.entries(where)
-    .filter(([, condition]) => condition !== undefined)
-    .map(([name, condition]) => {
-      if (name === "not") {
-        const inner = predicate(condition);
-        return (/** @type {Row} */ row) => !inner(row);
-      }
-      if (name === "and" || name === "or") {
-        const inner = list(name, condition).map(predicate);
-        return name === "and" ? all(inner) : (/** @type {Row} */ row) => inner.some((holds) => holds(row));
-      }
-      return field(name, condition);
-    });
-  return all(parts);
+  const parts = conditions(where).map(([name, condition]) => {
+    if (name === "not") {
+      const inner = predicate(condition);
+      return (/** @type {Row} */ row) => !inner(row);
+    }
+    if (name !== "or") return field(name, condition);
+    const inner = list(name, condition).map(predicate);
+    return (/** @type {Row} */ row) => inner.some((holds) => holds(row));
+  });
+  return (row) => parts.every((holds) => holds(row));
 }
 
 /**
@@ -69,23 +65,46 @@ export function predicate(where = {}) {
  * @returns {Predicate}
  */
 function field(name, condition) {
-  const isValue = condition === null || typeof condition !== "object";
   // A date, a list: it would hold for every row.
-  if (!isValue && Object.prototype.toString.call(condition) !== "[object Object]") {
+  if (!isValue(condition) && Object.prototype.toString.call(condition) !== "[object Object]") {
     throw new TypeError(`where: \`${name}\`: takes null, a boolean, a number, a text, or operators: ${[...OPERATORS.keys()].join(", ")}`);
   }
-  const operators = isValue ? [["eq", condition]] : Object.entries(condition);
-  const tests = operators
-    .filter(([, operand]) => operand !== undefined)
-    .map(([operator, operand]) => {
-      const test = OPERATORS.get(operator);
-      if (!test) throw new TypeError(`where: \`${name}\`: no operator \`${operator}\`; there are ${[...OPERATORS.keys()].join(", ")}`);
-      return test(orNull(operand));
-    });
+  const tests = operations(condition).map(([operator, operand]) => {
+    const test = OPERATORS.get(operator);
+    if (!test) throw new TypeError(`where: \`${name}\`: no operator \`${operator}\`; there are ${[...OPERATORS.keys()].join(", ")}`);
+    return test(operand);
+  });
   return (row) => {
     const value = valueOf(row, name);
     return tests.every((test) => test(value));
   };
+}
+
+/**
+ * What must hold of a `where`, each as a name and what is asked of it.
+ * @param {object} where
+ * @returns {[string, any][]}
+ */
+export function conditions(where) {
+  return Object.entries(where).flatMap(([name, condition]) => {
+    if (condition === undefined) return [];
+    return name === "and" ? list(name, condition).flatMap(conditions) : [/** @type {[string, any]} */ ([name, condition])];
+  });
+}
+
+/** The fields that a condition is about. @param {[string, any]} condition @returns {string[]} */
+export function fieldsOf([name, condition]) {
+  if (name !== "or" && name !== "not") return [name];
+  return [condition].flat().flatMap(conditions).flatMap(fieldsOf);
+}
+
+/** The same text for all ways to write the same conditions. @param {object} [where] @returns {string} */
+export function normal(where = {}) {
+  const parts = conditions(where).flatMap(([name, condition]) => {
+    if (name === "or") return [[name, condition.map(normal).sort()]];
+    return name === "not" ? [[name, normal(condition)]] : operations(condition).map((operation) => [name, ...operation]);
+  });
+  return JSON.stringify(parts.map((part) => JSON.stringify(part)).sort());
 }
 
 /**
@@ -96,14 +115,19 @@ function field(name, condition) {
  * @returns {Comparison}
  */
 export function comparison(order, place) {
-  const fields = [order ?? []].flat().map((name) => (name.startsWith("-") ? { name: name.slice(1), sign: -1 } : { name, sign: 1 }));
+  const fields = directions(order);
   return (a, b) => {
-    for (const { name, sign } of fields) {
+    for (const [name, sign] of fields) {
       const order = compare(valueOf(a, name), valueOf(b, name));
       if (order !== 0) return sign * order;
     }
     return place(a, b);
   };
+}
+
+/** The fields of an order, each with 1, or with -1 where the largest comes first. @param {string | readonly string[]} [order] @returns {[string, number][]} */
+export function directions(order = []) {
+  return [order].flat().map((name) => (name.startsWith("-") ? [name.slice(1), -1] : [name, 1]));
 }
 
 /**
@@ -160,9 +184,14 @@ function orNull(value) {
   return value === undefined ? null : value;
 }
 
-/** @param {readonly Predicate[]} parts @returns {Predicate} */
-function all(parts) {
-  return (row) => parts.every((holds) => holds(row));
+/** @param {any} condition */
+function isValue(condition) {
+  return condition === null || typeof condition !== "object";
+}
+
+/** What is asked of a field, by operator. @param {any} condition @returns {[string, any][]} */
+function operations(condition) {
+  return Object.entries(isValue(condition) ? { eq: condition } : condition).filter(([, operand]) => operand !== undefined);
 }
 
 /** @param {string} name @param {any} value @returns {readonly any[]} */

@@ -51,6 +51,10 @@ pub struct Limits {
     #[cfg_attr(feature = "server", arg(long, value_name = "BYTES"))]
     pub outbox_bytes: usize,
 
+    /// How many bytes of rows the server keeps of a window, a subscription with `limit` (4,194,304). One whose rows take more ends with `limit`.
+    #[cfg_attr(feature = "server", arg(long, value_name = "BYTES"))]
+    pub window_bytes: usize,
+
     /// How many rows a `read` message holds at most (500).
     #[cfg_attr(feature = "server", arg(long, value_name = "ROWS"))]
     pub page_rows: usize,
@@ -98,6 +102,7 @@ impl Default for Limits {
             unacknowledged: 256,
             subscriptions: 128,
             outbox_bytes: 1024 * 1024,
+            window_bytes: 4 * 1024 * 1024,
             page_rows: 500,
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
@@ -123,6 +128,7 @@ impl Limits {
             ("unacknowledged", usize::try_from(self.unacknowledged).unwrap_or(usize::MAX), self.in_flight),
             ("subscriptions", self.subscriptions, 1),
             ("outbox_bytes", self.outbox_bytes, 1024),
+            ("window_bytes", self.window_bytes, 1024),
             ("page_rows", self.page_rows, 1),
             ("tickets", self.tickets, 1),
         ];

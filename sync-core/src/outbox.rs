@@ -24,12 +24,12 @@ pub(crate) use self::{
     rescope::{Begun, RescopeWork, Which},
 };
 use self::{
-    frames::Frames,
+    frames::{Frames, Parts},
     rescope::{Beginning, Held},
 };
 use crate::{
-    hub::{Depends, Hub, Place, Query},
-    protocol::{RequestId, response},
+    hub::{Depends, Hub, Places, Query, Source},
+    protocol::{RequestId, Rows, response},
     store::Seq,
 };
 
@@ -140,6 +140,8 @@ struct State {
     holds: u64,
     /// Every live subscription has had everything up to here.
     delivered: Seq,
+    /// At least what of any subscription's changes waits, in bytes.
+    waiting_bytes: u64,
     closing: Option<DisconnectReason>,
     /// Which session it is by now.
     era: Era,
@@ -174,8 +176,9 @@ struct Outcome {
 pub(crate) struct Asked {
     /// Only a `read` of all rows may have none.
     pub(crate) id: Option<RequestId>,
-    /// As it was sent.
-    pub(crate) filter: Option<Arc<str>>,
+    pub(crate) rows: Arc<Rows>,
+    /// At most so many rows come in one message.
+    pub(crate) page_rows: usize,
 }
 
 #[derive(Debug)]
@@ -183,7 +186,7 @@ struct Subscription {
     key: SubscriptionKey,
     load: u64,
     asked: Asked,
-    query: Arc<Query>,
+    source: Arc<Source>,
     held: Held,
     /// What that depends on which it may see.
     depends: Option<Depends>,
@@ -200,6 +203,12 @@ struct Subscription {
 enum Phase {
     /// Its pages are being read.
     Loading,
+    /// A window: its rows are to be asked for.
+    Asking,
+    /// A window: its rows are being read for all who look at it.
+    Waiting,
+    /// A window: its rows could not be read.
+    Failed,
     /// All rows are there; once the changes up to this seq are too, it is live.
     Joining { at_least: Seq },
     /// It gets every change.
@@ -209,20 +218,32 @@ enum Phase {
 /// What changes a subscription has had.
 #[derive(Debug)]
 enum Position {
-    /// Those up to a place in the tail; after it, those with a greater seq than this one are new.
-    Tail(Place, Seq),
+    /// Those up to places in the tails; after them, those with a greater seq than this one are new.
+    Tail(Places, Seq),
     /// Those up to this seq; the rest must be read from the store's log.
     Log(Seq),
+}
+
+/// A window whose rows the loader is to ask the hub for.
+#[derive(Debug)]
+pub(crate) struct WindowWork {
+    pub(crate) load: LoadKey,
+    pub(crate) asked: Asked,
+    pub(crate) source: Arc<Source>,
+    /// They could not be read.
+    pub(crate) has_failed: bool,
 }
 
 /// What the loader is to read from the store.
 #[derive(Debug)]
 pub(crate) struct LogWork {
     pub(crate) load: LoadKey,
+    /// It is a read of all rows.
+    pub(crate) is_read: bool,
     /// The last hold of the subscription by then.
     hold: u64,
     pub(crate) asked: Asked,
-    pub(crate) query: Arc<Query>,
+    pub(crate) source: Arc<Source>,
     /// After this seq.
     pub(crate) after: Seq,
 }
@@ -326,13 +347,24 @@ impl Outbox {
         self.work_ready.notify_one();
     }
 
-    /// Changes are in the tails. Called by the hub; gives up the places of a client that is too far behind, so that what waits for
+    /// Changes of so many bytes are in the tails. Called by the hub; gives up the places of a client that is too far behind, so that what waits for
     /// it can be freed.
-    pub(crate) fn wake(&self) {
-        let lapsed = self
-            .state
-            .lock()
-            .lapse(|subscription, place| subscription.query.bytes_after(place) > self.limit as u64);
+    pub(crate) fn wake(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        state.waiting_bytes = state.waiting_bytes.saturating_add(bytes);
+        let limit = self.limit as u64;
+        let mut lapsed = false;
+        // Mostly there is little: then no tail is looked at.
+        if state.waiting_bytes > limit {
+            let mut most = 0;
+            lapsed = state.lapse(|subscription, places| {
+                let bytes = subscription.source.bytes_after(places);
+                most = most.max(if bytes > limit { 0 } else { bytes });
+                bytes > limit
+            });
+            state.waiting_bytes = most;
+        }
+        drop(state);
         self.frames_ready.notify_one();
         if lapsed {
             self.work_ready.notify_one();
@@ -355,10 +387,16 @@ impl Outbox {
         &self,
         begun: Begun<'_>,
         asked: Asked,
-        query: Arc<Query>,
-        (place, seq): (Place, Seq),
+        source: Arc<Source>,
+        (places, seq): (Places, Seq),
     ) -> LoadKey {
-        self.add(begun, asked, query, Phase::Loading, Position::Tail(place, seq), false)
+        self.add(begun, asked, source, Phase::Loading, Position::Tail(places, seq), false)
+    }
+
+    /// Adds a subscription to a window, whose rows will be asked for.
+    pub(crate) fn watch(&self, begun: Begun<'_>, asked: Asked, source: Arc<Source>) {
+        self.add(begun, asked, source, Phase::Asking, Position::Log(0), false);
+        self.work_ready.notify_one();
     }
 
     /// Adds a read of all rows: a subscription that ends where it would become live.
@@ -366,22 +404,22 @@ impl Outbox {
         &self,
         begun: Begun<'_>,
         asked: Asked,
-        query: Arc<Query>,
-        (place, seq): (Place, Seq),
+        source: Arc<Source>,
+        (places, seq): (Places, Seq),
     ) -> LoadKey {
-        self.add(begun, asked, query, Phase::Loading, Position::Tail(place, seq), true)
+        self.add(begun, asked, source, Phase::Loading, Position::Tail(places, seq), true)
     }
 
     /// Adds a subscription that has had everything up to `seq`.
-    pub(crate) fn resume(&self, begun: Begun<'_>, asked: Asked, query: Arc<Query>, seq: Seq) {
-        self.add(begun, asked, query, Phase::Joining { at_least: seq }, Position::Log(seq), false);
+    pub(crate) fn resume(&self, begun: Begun<'_>, asked: Asked, source: Arc<Source>, seq: Seq) {
+        self.add(begun, asked, source, Phase::Joining { at_least: seq }, Position::Log(seq), false);
     }
 
     fn add(
         &self,
         begun: Begun<'_>,
         asked: Asked,
-        query: Arc<Query>,
+        source: Arc<Source>,
         phase: Phase,
         position: Position,
         ends_at_live: bool,
@@ -393,7 +431,7 @@ impl Outbox {
         let was_live = false;
         let is_held = held.before().is_some();
         let subscription =
-            Subscription { key, load, asked, query, held, depends, phase, position, ends_at_live, was_live };
+            Subscription { key, load, asked, source, held, depends, phase, position, ends_at_live, was_live };
         state.subscriptions.push(subscription);
         drop(state);
         drop(begun);
@@ -413,12 +451,12 @@ impl Outbox {
     pub(crate) fn restart(
         &self,
         work: &LogWork,
-        query: Arc<Query>,
-        position: (Place, Seq),
+        source: Arc<Source>,
+        position: (Places, Seq),
     ) -> Option<Restarted> {
         let mut state = self.state.lock();
         state.loading(work.load).filter(|subscription| subscription.held.last() == work.hold)?;
-        let restarted = state.restart(work.load.key, query, position, "horizon");
+        let restarted = state.restart(work.load.key, source, position, "horizon");
         drop(state);
         self.frames_ready.notify_one();
         restarted
@@ -446,9 +484,10 @@ impl Outbox {
             match (&subscription.phase, &subscription.position) {
                 (Phase::Joining { .. }, Position::Log(after)) => Some(LogWork {
                     load: LoadKey { key: subscription.key, load: subscription.load },
+                    is_read: subscription.ends_at_live,
                     hold: subscription.held.last(),
                     asked: subscription.asked.clone(),
-                    query: subscription.query.clone(),
+                    source: subscription.source.clone(),
                     after: *after,
                 }),
                 _ => None,
@@ -456,12 +495,69 @@ impl Outbox {
         })
     }
 
-    /// A subscription has had the log up to `seq`; where `place` is given it goes on in the tail, as with [`loaded`](Self::loaded).
-    pub(crate) fn caught_up(&self, load: LoadKey, seq: Seq, place: Option<Place>) {
+    /// A window whose rows are to be asked for: then [`window_loaded`](Self::window_loaded), or [`window_ready`](Self::window_ready) says
+    /// when to ask again.
+    pub(crate) fn window_work(&self) -> Option<WindowWork> {
+        let mut state = self.state.lock();
+        let is_asking =
+            |subscription: &&mut Subscription| matches!(subscription.phase, Phase::Asking | Phase::Failed);
+        let subscription = state.subscriptions.iter_mut().find(is_asking)?;
+        let has_failed = matches!(subscription.phase, Phase::Failed);
+        subscription.phase = Phase::Waiting;
+        Some(WindowWork {
+            load: LoadKey { key: subscription.key, load: subscription.load },
+            asked: subscription.asked.clone(),
+            source: subscription.source.clone(),
+            has_failed,
+        })
+    }
+
+    /// The rows of a window, as of `seq`, are in line; what comes after the places is new. It becomes live as with
+    /// [`loaded`](Self::loaded).
+    pub(crate) fn window_loaded(&self, load: LoadKey, places: Places, seq: Seq) {
         let mut state = self.state.lock();
         if let Some(subscription) = state.loading(load) {
-            subscription.position = match place {
-                Some(place) => Position::Tail(place, seq),
+            subscription.phase = Phase::Joining { at_least: seq };
+            subscription.position = Position::Tail(places, seq);
+        }
+        drop(state);
+        self.frames_ready.notify_one();
+    }
+
+    /// The rows of a window are there.
+    pub(crate) fn window_ready(&self, query: &Arc<Query>) {
+        self.waited(query, || Phase::Asking);
+    }
+
+    /// The rows of a window could not be read.
+    pub(crate) fn window_failed(&self, query: &Arc<Query>) {
+        self.waited(query, || Phase::Failed);
+    }
+
+    fn waited(&self, query: &Arc<Query>, phase: fn() -> Phase) {
+        for subscription in &mut self.state.lock().subscriptions {
+            if matches!(subscription.phase, Phase::Waiting) && subscription.source.has(query) {
+                subscription.phase = phase();
+            }
+        }
+        self.work_ready.notify_one();
+    }
+
+    /// What was sent of a window is not continued: it begins anew.
+    pub(crate) fn reset_window(&self, query: &Arc<Query>) {
+        let lapsed = self.state.lock().lapse(|subscription, _| subscription.source.has(query));
+        if lapsed {
+            self.frames_ready.notify_one();
+            self.work_ready.notify_one();
+        }
+    }
+
+    /// A subscription has had the log up to `seq`; where places are given it goes on in the tails, as with [`loaded`](Self::loaded).
+    pub(crate) fn caught_up(&self, load: LoadKey, seq: Seq, places: Option<Places>) {
+        let mut state = self.state.lock();
+        if let Some(subscription) = state.loading(load) {
+            subscription.position = match places {
+                Some(places) => Position::Tail(places, seq),
                 None => Position::Log(seq),
             };
             if let Phase::Joining { at_least } = &mut subscription.phase {
@@ -470,17 +566,17 @@ impl Outbox {
         }
     }
 
-    /// Takes a subscription out: its query, to leave it.
-    pub(crate) fn remove(&self, key: SubscriptionKey) -> Option<Arc<Query>> {
+    /// Takes a subscription out: its source, to leave it.
+    pub(crate) fn remove(&self, key: SubscriptionKey) -> Option<Arc<Source>> {
         let mut state = self.state.lock();
         let at = state.subscriptions.iter().position(|subscription| subscription.key == key)?;
         state.drop_answers(key);
-        let query = state.subscriptions.swap_remove(at).query;
+        let source = state.subscriptions.swap_remove(at).source;
         drop(state);
         // It may have held others up, and what was dropped has left room.
         self.room_made.notify_waiters();
         self.frames_ready.notify_one();
-        Some(query)
+        Some(source)
     }
 
     /// The subscription of that id.
@@ -492,13 +588,13 @@ impl Outbox {
             .map(|subscription| subscription.key)
     }
 
-    /// Every subscription's query, to leave them.
-    pub(crate) fn clear(&self) -> Vec<Arc<Query>> {
+    /// Every subscription's source, to leave them.
+    pub(crate) fn clear(&self) -> Vec<Arc<Source>> {
         let mut state = self.state.lock();
         state.answers.clear();
         state.outcomes.clear();
         (state.answer_bytes, state.outcome_bytes) = (0, 0);
-        state.subscriptions.drain(..).map(|subscription| subscription.query).collect()
+        state.subscriptions.drain(..).map(|subscription| subscription.source).collect()
     }
 
     /// Everything that can be sent now, as frames; then [`written`](Self::written) is to be called. They have the changes up to the hub's head, then the answers, which are thereby never ahead
@@ -517,6 +613,9 @@ impl Outbox {
             let head = state.reach(hub.head());
             made_room = state.answer_bytes + state.outcome_bytes >= self.limit;
             state.deliver(head, &mut frames);
+            if state.subscriptions.iter().all(|subscription| matches!(subscription.phase, Phase::Live)) {
+                state.waiting_bytes = 0;
+            }
             state.answers(head, &mut frames, &mut left);
             state.go_live(head, self.epoch, &mut frames, &mut left);
             let delivered = state.progress();
@@ -528,8 +627,8 @@ impl Outbox {
                 frames.push(response::progress(state.progress()), true);
             }
         }
-        for query in left {
-            hub.leave(&query, self);
+        for source in left {
+            hub.leave(&source, self);
         }
         if made_room {
             self.room_made.notify_waiters();
@@ -543,8 +642,8 @@ impl Outbox {
 pub(crate) struct Restarted {
     pub(crate) load: LoadKey,
     pub(crate) asked: Asked,
-    /// Its old query, to leave it.
-    pub(crate) left: Arc<Query>,
+    /// Its old source, to leave it.
+    pub(crate) left: Arc<Source>,
     pub(crate) ends_at_live: bool,
 }
 
@@ -579,31 +678,46 @@ impl State {
     fn restart(
         &mut self,
         key: SubscriptionKey,
-        query: Arc<Query>,
-        (place, seq): (Place, Seq),
+        source: Arc<Source>,
+        (places, seq): (Places, Seq),
         reason: &str,
     ) -> Option<Restarted> {
-        let load = self.new_load();
-        self.drop_answers(key);
         let subscription = self.find(key)?;
-        let left = std::mem::replace(&mut subscription.query, query);
-        subscription.load = load;
-        subscription.phase = Phase::Loading;
-        subscription.was_live = false;
-        subscription.position = Position::Tail(place, seq);
+        let left = std::mem::replace(&mut subscription.source, source);
+        subscription.position = Position::Tail(places, seq);
+        let load = self.begin_anew(key, reason)?;
+        let subscription = self.find(key)?;
         let (asked, ends_at_live) = (subscription.asked.clone(), subscription.ends_at_live);
-        let load = LoadKey { key, load };
-        let message = response::reset(asked.id.as_ref(), reason);
-        self.answer(message, Some(load), 0, false);
         Some(Restarted { load, asked, left, ends_at_live })
     }
 
+    /// A subscription has had nothing yet: what it is sent replaces all.
+    fn begin_anew(&mut self, key: SubscriptionKey, reason: &str) -> Option<LoadKey> {
+        let load = self.new_load();
+        self.drop_answers(key);
+        let subscription = self.find(key)?;
+        subscription.load = load;
+        subscription.was_live = false;
+        if subscription.source.is_window() {
+            subscription.phase = Phase::Asking;
+            subscription.position = Position::Log(0);
+        } else {
+            subscription.phase = Phase::Loading;
+        }
+        let load = LoadKey { key, load };
+        let message = response::reset(subscription.asked.id.as_ref(), reason);
+        self.answer(message, Some(load), 0, false);
+        Some(load)
+    }
+
     /// Puts what was read and may leave into frames; those that end with it are `left`.
-    fn answers(&mut self, head: Seq, frames: &mut Frames, left: &mut Vec<Arc<Query>>) {
+    fn answers(&mut self, head: Seq, frames: &mut Frames, left: &mut Vec<Arc<Source>>) {
         let held = self.subscriptions.iter().filter(|subscription| subscription.held.before().is_some());
-        let held: SmallVec<[_; 4]> = held.map(|subscription| subscription.key).collect();
+        let mut held: SmallVec<[_; 4]> = held.map(|subscription| subscription.key).collect();
         for answer in std::mem::take(&mut self.answers) {
             if answer.seq > head || answer.of.is_some_and(|load| held.contains(&load.key)) {
+                // What was read for it later stays behind it.
+                held.extend(answer.of.map(|load| load.key));
                 self.answers.push_back(answer);
                 continue;
             }
@@ -613,29 +727,38 @@ impl State {
                 && let Some(LoadKey { key, .. }) = answer.of
                 && let Some(at) = self.subscriptions.iter().position(|subscription| subscription.key == key)
             {
-                left.push(self.subscriptions.swap_remove(at).query);
+                left.push(self.subscriptions.swap_remove(at).source);
             }
         }
     }
 
     /// Gives up the places that are `too_far` behind. Whether there was one.
-    fn lapse(&mut self, too_far: impl Fn(&Subscription, &Place) -> bool) -> bool {
+    fn lapse(&mut self, mut too_far: impl FnMut(&Subscription, &Places) -> bool) -> bool {
         let mut lapsed = false;
+        let mut windows = Vec::new();
         let delivered = self.delivered;
         for subscription in &mut self.subscriptions {
-            let Position::Tail(place, after) = &subscription.position else { continue };
-            if !too_far(subscription, place) {
+            let Position::Tail(places, after) = &subscription.position else { continue };
+            if !too_far(subscription, places) {
+                continue;
+            }
+            lapsed = true;
+            if subscription.source.is_window() {
+                windows.push(subscription.key);
                 continue;
             }
             let had = match subscription.phase {
                 Phase::Live => delivered.max(*after),
-                Phase::Loading | Phase::Joining { .. } => *after,
+                _ => *after,
             };
             subscription.position = Position::Log(had);
             if let Phase::Live = subscription.phase {
                 subscription.phase = Phase::Joining { at_least: had };
             }
-            lapsed = true;
+        }
+        for key in windows {
+            // The log does not say which rows fill up a window.
+            self.begin_anew(key, "window");
         }
         lapsed
     }
@@ -662,74 +785,115 @@ impl State {
     fn deliver(&mut self, head: Seq, frames: &mut Frames) {
         let mut changes = Vec::new();
         for subscription in &mut self.subscriptions {
-            if let (Phase::Live, Position::Tail(place, after)) =
+            if let (Phase::Live, Position::Tail(places, after)) =
                 (&subscription.phase, &mut subscription.position)
             {
-                while let Some((seq, entries)) = place.advance(head) {
-                    if seq > *after {
-                        changes.extend(entries.into_iter().map(|entry| (seq, entry)));
-                    }
-                }
+                take(places, *after, head, (&subscription.source, &subscription.asked), &mut changes);
             }
         }
-        if self.subscriptions.len() > 1 {
-            // Of one change in several queries: the row if any of them shows it.
-            changes.sort_by_key(|(seq, entry)| (*seq, entry.index, entry.is_removal));
-            changes.dedup_by_key(|(seq, entry)| (*seq, entry.index));
-        }
+        merge(&mut changes);
         let mut previous = None;
-        for (seq, entry) in changes {
-            frames.push(entry.message, previous != Some(seq));
-            previous = Some(seq);
+        for change in changes {
+            frames.push(change.message, previous != Some(change.seq));
+            previous = Some(change.seq);
         }
         self.delivered = head;
     }
 
-    /// Subscriptions whose rows and changes are all in line become live; reads of all rows end, and their queries are `left`.
-    fn go_live(&mut self, head: Seq, epoch: Uuid, frames: &mut Frames, left: &mut Vec<Arc<Query>>) {
+    /// Subscriptions whose rows and changes are all in line become live; reads of all rows end, and their sources are `left`.
+    fn go_live(&mut self, head: Seq, epoch: Uuid, frames: &mut Frames, left: &mut Vec<Arc<Source>>) {
         self.subscriptions.retain_mut(|subscription| {
             let Phase::Joining { at_least } = subscription.phase else { return true };
             if subscription.held.before().is_some() {
                 return true;
             }
-            let Position::Tail(place, after) = &mut subscription.position else { return true };
+            let Position::Tail(places, after) = &mut subscription.position else { return true };
             if head < at_least {
                 return true;
             }
+            let (source, asked) = (&subscription.source, &subscription.asked);
+            let (model, id) = (source.model(), asked.id.as_ref());
             let mut changes = Vec::new();
-            let mut bytes = 0;
-            while let Some((seq, entries)) = place.advance(head) {
-                if seq <= *after {
-                    continue;
+            take(places, *after, head, (source, asked), &mut changes);
+            merge(&mut changes);
+            if source.is_window() {
+                // Its rows are those of `after`.
+                frames.push(response::live(model, id, *after, None), true);
+                for change in changes {
+                    frames.push(change.message, true);
                 }
-                for entry in entries {
-                    bytes += entry.message.len();
-                    changes.push(entry.message);
+            } else {
+                let mut part = Vec::new();
+                let mut bytes = 0;
+                for of_one in changes.chunk_by(|a, b| a.seq == b.seq) {
+                    bytes += of_one.iter().map(|change| change.message.head.len()).sum::<usize>();
+                    part.extend(of_one.iter().map(|change| change.message.head.clone()));
+                    if bytes > FRAME_BYTES / 2
+                        && let Some(last) = of_one.last()
+                    {
+                        frames.push(response::changes(id, last.seq, &std::mem::take(&mut part)), true);
+                        bytes = 0;
+                    }
                 }
-                if bytes > FRAME_BYTES / 2 {
-                    frames.push(
-                        response::changes(subscription.asked.id.as_ref(), seq, &std::mem::take(&mut changes)),
-                        true,
-                    );
-                    bytes = 0;
+                if !part.is_empty() {
+                    frames.push(response::changes(id, head, &part), true);
                 }
+                if subscription.ends_at_live {
+                    frames.push(response::page(model, id, &[], head, false), true);
+                    left.push(source.clone());
+                    return false;
+                }
+                let cursor = Cursor { epoch, seq: head, hash: source.hash() };
+                frames.push(response::live(model, id, head, Some(&cursor.to_string())), true);
             }
-            if !changes.is_empty() {
-                frames.push(response::changes(subscription.asked.id.as_ref(), head, &changes), true);
-            }
-            let model = subscription.query.model();
-            if subscription.ends_at_live {
-                frames.push(response::page(model, subscription.asked.id.as_ref(), &[], head, false), true);
-                left.push(subscription.query.clone());
-                return false;
-            }
-            let cursor = Cursor { epoch, seq: head, hash: subscription.query.hash() };
-            frames
-                .push(response::live(model, subscription.asked.id.as_ref(), head, &cursor.to_string()), true);
             subscription.phase = Phase::Live;
             subscription.was_live = true;
             *after = head;
             true
         });
     }
+}
+
+/// A message out of a tail.
+#[derive(Debug)]
+struct Taken {
+    seq: Seq,
+    index: Option<usize>,
+    is_removal: bool,
+    message: Parts,
+}
+
+/// Takes what stands after the places, up to `head`.
+fn take(
+    places: &mut Places,
+    after: Seq,
+    head: Seq,
+    (source, asked): (&Source, &Asked),
+    taken: &mut Vec<Taken>,
+) {
+    for place in places {
+        while let Some((seq, entries)) = place.advance(head) {
+            for entry in entries {
+                let message = if entry.index.is_none() {
+                    // Its place alone says what is new to a window: it may be filled up at the seq that it has come to.
+                    Parts { head: response::window(source.model(), asked.id.as_ref()), rest: entry.message }
+                } else if seq > after {
+                    entry.message.into()
+                } else {
+                    continue;
+                };
+                taken.push(Taken { seq, index: entry.index, is_removal: entry.is_removal, message });
+            }
+        }
+    }
+}
+
+/// In their order, and of one change in several queries only the row if any of them shows it.
+fn merge(taken: &mut Vec<Taken>) {
+    if taken.len() < 2 {
+        return;
+    }
+    // What windows hear comes after the changes of its transaction, each for itself.
+    taken.sort_by_key(|taken| (taken.seq, taken.index.is_none(), taken.index, taken.is_removal));
+    taken.dedup_by(|b, a| a.seq == b.seq && a.index == b.index && a.index.is_some());
 }

@@ -192,7 +192,7 @@ pub trait ActionArgument: Sized {
 #[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned + Send> ActionArgument for T {
     fn next(arguments: &mut Arguments<'_>) -> Option<Self> {
-        arguments.next()
+        arguments.take()
     }
 }
 

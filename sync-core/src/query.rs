@@ -1,6 +1,6 @@
 //! A read of many rows, as `read_all` may shape it.
 
-use crate::model::{Filter, filter::Expr};
+use crate::model::{Filter, Order, filter::Expr, order::OrderList};
 
 /// A read of many rows of `M`, by `subscribe` or by a `read` without an id: what a `read_all` handler receives and returns.
 ///
@@ -11,7 +11,7 @@ use crate::model::{Filter, filter::Expr};
 /// use sync_core::{Context, Filter, Query, Result, SyncedModel, sync_handlers};
 ///
 /// #[derive(Clone, Serialize, Deserialize, SyncedModel)]
-/// struct Note { id: u64, text: String, #[sync(index)] archived: bool }
+/// struct Note { id: u64, text: String, #[sync(index)] archived: bool, #[sync(index)] at: i64 }
 ///
 /// #[sync_handlers]
 /// impl Note {
@@ -19,7 +19,7 @@ use crate::model::{Filter, filter::Expr};
 ///         Ok(Filter::all())
 ///     }
 ///     async fn read_all(_ctx: &Context, query: Query<Note>) -> Result<Query<Note>> {
-///         Ok(query.and(Note::ARCHIVED.eq(false)).page_size(100))
+///         Ok(query.and(Note::ARCHIVED.eq(false)).order([Note::AT.desc()]).page_size(100))
 ///     }
 /// }
 /// ```
@@ -27,17 +27,33 @@ use crate::model::{Filter, filter::Expr};
 #[must_use]
 pub struct Query<M> {
     filter: Filter<M>,
+    order: OrderList,
+    limit: Option<usize>,
     page_size: Option<usize>,
 }
 
 impl<M> Query<M> {
     pub(crate) fn new() -> Self {
-        Self { filter: Filter::all(), page_size: None }
+        Self { filter: Filter::all(), order: OrderList::new(), limit: None, page_size: None }
     }
 
     /// Only those of its rows that also match `filter`.
     pub fn and(mut self, filter: Filter<M>) -> Self {
         self.filter = self.filter & filter;
+        self
+    }
+
+    /// In this order, where the client asks for none: by the first of these fields, then by the next, and by the id where rows are equal in all of
+    /// them.
+    pub fn order(mut self, order: impl IntoIterator<Item = Order<M>>) -> Self {
+        self.order = order.into_iter().map(|order| order.by()).collect();
+        self
+    }
+
+    /// At most the first so many rows: at least 1, and at most 1,000. A subscription without a limit, or with a greater one, becomes a window of
+    /// so many rows.
+    pub fn limit(mut self, rows: usize) -> Self {
+        self.limit = Some(rows.clamp(1, 1000));
         self
     }
 
@@ -49,7 +65,8 @@ impl<M> Query<M> {
     }
 
     pub(crate) fn erase(self) -> ErasedQuery {
-        ErasedQuery { filter: self.filter.into_expr(), page_size: self.page_size }
+        let Self { filter, order, limit, page_size } = self;
+        ErasedQuery { filter: filter.into_expr(), order, limit, page_size }
     }
 }
 
@@ -58,5 +75,7 @@ impl<M> Query<M> {
 #[derive(Debug)]
 pub struct ErasedQuery {
     pub(crate) filter: Expr,
+    pub(crate) order: OrderList,
+    pub(crate) limit: Option<usize>,
     pub(crate) page_size: Option<usize>,
 }

@@ -14,7 +14,7 @@ use crate::{
     model::Key,
     outbox::DisconnectReason,
     protocol::{
-        Frame, Hello, Message, Mutation, Query, Request, RequestId, Subject, Target, exceeds_depth,
+        Frame, Hello, Message, Mutation, Query, Request, RequestId, Rows, Subject, Target, exceeds_depth,
         response::{self, ErrorDetail},
     },
     store::MutationId,
@@ -89,7 +89,7 @@ pub(crate) enum Action {
     },
     ReadAll {
         model: Box<str>,
-        filter: Option<Arc<str>>,
+        rows: Arc<Rows>,
         subject: Subject,
     },
     /// To be answered when the mutations before it are decided: its row is what one of them created.
@@ -261,7 +261,7 @@ impl Session {
 
     fn read_target(&self, model: Box<str>, target: Target, subject: Subject) -> Action {
         match target {
-            Target::All(filter) => Action::ReadAll { model, filter, subject },
+            Target::All(rows) => Action::ReadAll { model, rows, subject },
             Target::Key(key) => Action::Read { model, key, subject },
             Target::Created(_) if self.blocked.is_some() => refuse(&subject, &earlier_first()),
             Target::Created(cid) => Action::ReadCreated { model, cid, subject },

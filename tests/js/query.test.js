@@ -198,6 +198,7 @@ test("one row: from the rows that are here, else from the server; undefined if t
   assert.deepEqual(one.value, row(5, "mine"), "with what is pending");
   assert.deepEqual([none.state, none.value], ["done", undefined]);
   const pending = outcome(elsewhere.todos.get(created.row.id));
+  await settled();
   assert.deepEqual(elsewhere.socket.take().at(-1).model, { id: { $cid: cidOf(created.row.id) } });
   assert.equal(pending.state, "pending");
   assert.equal(c.socket.sent.length, 0, "no need to ask");
@@ -365,6 +366,7 @@ test("a row that is asked for by its name is asked for again by its id, once tha
   c.online();
   const { row: mine } = c.todos.create({ title: "a" });
   const asked = outcome(c.todos.get(mine.id));
+  await settled();
   const [{ cid }, read] = c.socket.take();
   assert.deepEqual(read.model, { id: { $cid: cid } });
   c.cut();

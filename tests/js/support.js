@@ -3,6 +3,8 @@
  * @module
  */
 
+// Loaded now, so that no test has to wait for a file.
+import "../../sync-core/client/reads.js";
 import { connect } from "../../sync-core/client/sync.js";
 
 export class Clock {

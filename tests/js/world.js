@@ -7,10 +7,25 @@ import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
 
 import { cidOf } from "../../sync-core/client/names.js";
+import { pages } from "../../sync-core/client/pages.js";
 import { connect } from "../../sync-core/client/sync.js";
+import { comparison, predicate } from "../../sync-core/client/where.js";
 import { Disk } from "./disk.js";
 import { Server } from "./server.js";
 import { chance, Clock, settled } from "./support.js";
+
+/** What people ask for, of a server that may filter by some of it, by all, or by nothing. */
+const ASKED = [
+  { where: { completed: false }, order: "title" },
+  { where: { completed: { eq: true } } },
+  { where: { and: [{ title: { gte: "1" } }, { completed: { ne: true } }] }, order: ["-title"], limit: 3 },
+  { where: { completed: { ne: true } }, order: "-id", limit: 2 },
+  { order: ["title"], limit: 4 },
+  { where: { parent: { ne: null } }, limit: 3 },
+  { where: { completed: false, parent: null }, order: ["completed", "-id"], limit: 3 },
+  { order: "-id", limit: 2, isPaged: true },
+  { where: { completed: false }, order: "title", limit: 1, isPaged: true },
+];
 
 /** One socket between a client and the server, with what is under way in both directions. */
 class Wire {
@@ -103,10 +118,11 @@ export class World {
 
   /**
    * @param {number} seed
-   * @param {{forgetful?: boolean, stored?: boolean, shared?: boolean}} options `forgetful`: clients and epochs are forgotten too; `stored`: pages
+   * @param {{forgetful?: boolean, stored?: boolean, shared?: boolean, filtered?: boolean}} options `filtered`: the server filters and orders; `forgetful`: clients and epochs are forgotten too; `stored`: pages
    *   crash, and others go on from what they have kept; `shared`: those others may be pages that were there already
    */
-  constructor(seed, { forgetful = false, stored = false, shared = false }) {
+  constructor(seed, { forgetful = false, stored = false, shared = false, filtered = false }) {
+    this.filtered = filtered;
     this.chance = chance(seed);
     this.forgetful = forgetful;
     this.stored = stored;
@@ -114,6 +130,8 @@ export class World {
     const { below } = this.chance;
     this.server = new Server({
       pageSize: 1 + below(3),
+      indexed: filtered ? [[], ["completed"], ["completed", "title"], ["title", "completed", "parent"]][seed % 4] : undefined,
+      isLate: () => this.faults && below(3) === 0,
       fail: () => {
         if (!this.faults || below(12) > 0) return undefined;
         return this.chance.pick([
@@ -121,11 +139,14 @@ export class World {
           { code: "limit", message: "", limit: "in_flight", retry_after_ms: below(300) },
         ]);
       },
-      committed: ({ model, cid, seq }, method, by) => {
-        if (cid) this.cids.set(model.id, this.nameOf(cid));
-        if (method !== "delete") this.written.set(model.title, (this.written.get(model.title) ?? 0) + 1);
+      committed: (changes, by) => {
         const owner = this.wires.find(({ connection }) => connection && connection === by)?.owner;
-        if (owner) this.committed(owner, method, this.key(model.id), model.title, { epoch: this.server.epoch, seq });
+        for (const { change } of changes) if (change.cid) this.cids.set(change.model.id, this.nameOf(change.cid));
+        for (const { change, method } of changes) {
+          const { model, seq } = change;
+          if (change.method !== "delete") this.written.set(model.title, (this.written.get(model.title) ?? 0) + 1);
+          if (owner && method !== "action") this.committed(owner, method, this.key(model.id), model.title, { epoch: this.server.epoch, seq });
+        }
         this.remember();
       },
     });
@@ -151,6 +172,7 @@ export class World {
     assert.ok(write, `a ${method} that nobody asked for, or that was done twice`);
     assert.notEqual(write.outcome, "lost", "what was sent is kept");
     write.commit = commit;
+    write.isUnsure = this.server.isUnsure;
   }
 
   /** What a row is called whether it has its id or not. */
@@ -176,7 +198,9 @@ export class World {
     const dice = below(100);
     if (person.isGone) {
       if (dice < 8) person.start();
-    } else if (dice < 22) person.write();
+    } else if (dice < 2) person.more();
+    else if (dice < 4) person.writeSeveral();
+    else if (dice < 22) person.write();
     else if (dice < 42) wire?.state === "connecting" ? wire.open() : wire?.deliverUp();
     else if (dice < 65) wire?.deliverDown();
     else if (dice < 78) wire?.connection?.step(1 + below(4));
@@ -254,7 +278,7 @@ export class Person {
   /** Of rows whose creation was forgotten: what was written to them meanwhile never finds them, even if they exist. @type {Set<any>} */
   lostNames = new Set();
   /**
-   * @type {{title: string, method: string, key: any, via: any, fields: object, outcome: string, teller: any, commit?: {epoch: number, seq: number}}[]}
+   * @type {{title: string, method: string, key: any, via: any, fields: object, outcome: string, teller: any, isSeveral?: boolean, isUnsure?: boolean, commit?: {epoch: number, seq: number}}[]}
    */
   writes = [];
   /** @type {import("../../sync-core/client/sync.js").Query<any>} */
@@ -290,6 +314,16 @@ export class Person {
     this.db = connect({ url: "http://example.test/sync", WebSocket, random, ...environment });
     // Told before the listeners of the rows: from then on it is not to be seen.
     this.db.onrejected(({ method, model, error }) => {
+      if (method === "batch") {
+        const keys = model.map(({ title }) => title);
+        const writes = this.together.flatMap(({ writes }) => writes).filter((write) => write.isSeveral && write.outcome === "pending" && keys.includes(write.title));
+        assert.equal(writes.length, keys.length, "all of what is rejected was written, and ends once");
+        for (const write of writes) {
+          Object.assign(write, { outcome: error.code, teller: tab });
+          if (write.method === "create" && error.code === "unknown") this.lostNames.add(write.key);
+        }
+        return;
+      }
       const isIt = (write) => write.outcome === "pending" && write.method === method && (method === "delete" || write.title === model.title);
       const writes = this.together.flatMap(({ writes }) => writes);
       const write = writes.find((write) => isIt(write) && (method === "create" || write.key === world.key(model.id)));
@@ -315,7 +349,7 @@ export class Person {
     tab.crash(world.chance.below(2) === 0);
     for (const wire of world.wires) if (wire.tab === tab) wire.abandon();
     for (let turn = 0; turn < 20; turn += 1) await settled();
-    const kept = (await disk.read("mutations")).map(([, content]) => content);
+    const kept = (await disk.read("mutations")).flatMap(([, content]) => content.parts ?? [content]);
     // Only what was done at the very last may be lost, and nothing that was sent.
     let wasLost = false;
     const isKept = (write) =>
@@ -333,24 +367,92 @@ export class Person {
   }
 
   get quiet() {
-    return this.db.pending === 0 && this.db.status === "online" && this.query.status === "live";
+    const queries = [this.query, this.few, ...this.asked.map(({ query }) => query)];
+    return this.db.pending === 0 && this.db.status === "online" && queries.every(({ status }) => status === "live");
   }
 
   /** Opens the query, or closes it and opens another. */
   look() {
-    const { below } = this.world.chance;
+    const { world } = this;
+    const { below } = world.chance;
     const old = this.query;
     if (below(2)) old?.close();
     const { tab } = this;
-    this.query = this.todos.query();
+    const isFiltered = world.filtered && below(2) === 0;
+    this.query = this.todos.query(isFiltered ? { where: { id: { ne: 0 } } } : {});
+    // What was asked for a while ago is shown as it was then, until it is live again.
+    if (world.filtered) Object.assign(this, { shown: { epoch: 0, seq: 0 }, isFresh: false });
     this.query.subscribe(() => tab?.isDead || this.tried(() => this.see()));
     old?.close();
     this.few?.close();
     this.few = this.todos.query({ where: { title: { gte: "1" }, not: { completed: true } }, order: ["-title"], limit: 3 });
     this.few.subscribe(() => tab?.isDead || this.tried(() => this.seeFew()));
+    for (const { query } of this.asked.splice(0)) query.close();
+    for (let count = below(4); count > 0; count -= 1) {
+      const options = world.chance.pick(ASKED);
+      const query = this.todos.query(options);
+      const asked = { options, query: "isPaged" in options ? pages(query) : query, shown: { epoch: 0, seq: 0 }, isFresh: false };
+      this.asked.push(asked);
+      asked.query.subscribe(() => tab?.isDead || this.tried(() => this.seeAsked(asked)));
+    }
+  }
+
+  /** What else it looks at. @type {{options: any, query: any, shown: {epoch: number, seq: number}, isFresh: boolean}[]} */
+  asked = [];
+
+  /** Another page of a list that has pages. */
+  more() {
+    for (const { options, query } of this.asked) {
+      if (options.isPaged && query.status === "live") query.more(1 + this.world.chance.below(3)).catch((error) => assert.equal(error.code, "closed"));
+    }
+  }
+
+  /** What can be said of a query at any time. */
+  seeAsked(asked) {
+    const { options, query } = asked;
+    const { rows, status, error } = query;
+    assert.equal(error, undefined);
+    if (status === "loading") return;
+    const holds = predicate(options.where);
+    const keys = rows.map(({ id }) => this.world.key(id));
+    if (!this.world.shared) assert.equal(new Set(keys).size, keys.length, "no row twice");
+    for (const row of rows) assert.ok(holds(row), "a row that does not belong here");
+    if (!options.isPaged && options.limit) assert.ok(rows.length <= options.limit, "more than were asked for");
+    const compare = comparison(options.order, (a, b) => (typeof a.id === "number" && typeof b.id === "number" ? a.id - b.id : 0));
+    rows.forEach((row, index) => assert.ok(index === 0 || compare(rows[index - 1], row) <= 0, "in order"));
+    asked.isFresh ||= status === "live";
+    if (!asked.isFresh || options.limit || this.world.shared || this.writes.some(({ outcome }) => outcome === "pending")) return;
+    const now = new Map(rows.map((row) => [this.world.key(row.id), this.world.plain(row)]));
+    for (const [at, then] of this.world.history) {
+      const [epoch, seq] = at.split(":").map(Number);
+      const isLater = epoch === asked.shown.epoch ? seq >= asked.shown.seq : epoch > asked.shown.epoch && epoch <= this.epoch;
+      if (!isLater || !isDeepStrictEqual(new Map([...this.replay(then, epoch, seq)].filter(([, row]) => holds(row))), now)) continue;
+      asked.shown = { epoch, seq };
+      return;
+    }
+    assert.fail(`${JSON.stringify(options)} shows what never was, or was before ${JSON.stringify(asked.shown)}: ${JSON.stringify([...now])}`);
+  }
+
+  /** Once all is quiet: each query has what a plain evaluation of the server's rows has. */
+  check() {
+    const all = [...this.world.server.rows.values()].map(({ row }) => row);
+    const evaluated = ({ where, order }) => {
+      const compare = comparison(order, (a, b) => a.id - b.id);
+      return all.filter(predicate(where)).sort(compare);
+    };
+    for (const { options, query } of [{ options: this.few.source.options, query: this.few }, ...this.asked]) {
+      const expected = evaluated(options);
+      const { rows } = query;
+      const count = options.isPaged ? rows.length : Math.min(options.limit ?? Infinity, expected.length);
+      assert.deepEqual(rows, expected.slice(0, count), `${JSON.stringify(options)} has what there is`);
+      if (!options.isPaged) continue;
+      assert.ok(rows.length >= Math.min(options.limit, expected.length), "at least a page");
+      if (!query.hasMore) assert.equal(rows.length, expected.length, "all there is");
+    }
   }
 
   isGone = false;
+  isFresh = true;
 
   /** What is wrong in a listener is told by the run. */
   tried(look) {
@@ -363,7 +465,8 @@ export class Person {
 
   see() {
     const { rows, status } = this.query;
-    if (status === "loading") return;
+    this.isFresh ||= status === "live";
+    if (status === "loading" || !this.isFresh) return;
     const { history } = this.world;
     const now = new Map(rows.map((row) => [this.world.key(row.id), this.world.plain(row)]));
     // What another page has left may or may not be shown here. And it may have stored a row of which this page, started anew, does not know yet
@@ -377,7 +480,7 @@ export class Person {
     for (const [at, then] of history) {
       const [epoch, seq] = at.split(":").map(Number);
       const isLater = epoch === this.shown.epoch ? seq >= this.shown.seq : epoch > this.shown.epoch && epoch <= this.epoch;
-      if (!isLater || !isDeepStrictEqual(this.replay(then, epoch, seq), now)) continue;
+      if (!isLater || ![true, false].some((isHeard) => isDeepStrictEqual(this.replay(then, epoch, seq, isHeard), now))) continue;
       this.shown = { epoch, seq };
       return;
     }
@@ -386,24 +489,62 @@ export class Person {
 
   /** A narrower query shows at any time what it should of the same rows. */
   seeFew() {
-    if (this.few.status === "loading") return;
+    if (this.few.status === "loading" || this.world.filtered) return;
     const expected = this.query.rows.filter(({ title, completed }) => title >= "1" && !completed);
     expected.sort((a, b) => (a.title < b.title ? 1 : a.title > b.title ? -1 : 0));
     assert.deepEqual(this.few.rows.map(({ title }) => title), expected.slice(0, 3).map(({ title }) => title));
   }
 
   /** The server's rows at a moment with those writes on top that are neither in them nor rejected. */
-  replay(then, epoch, seq) {
+  replay(then, epoch, seq, isHeard = true) {
     const rows = new Map(then);
-    for (const { method, key, via, fields, outcome, commit } of this.writes) {
+    for (const { method, key, via, fields, outcome, commit, isUnsure } of this.writes) {
       if (outcome !== "pending" && outcome !== "done") continue;
       if (this.lostNames.has(via)) continue;
-      if (commit && (commit.epoch < epoch || (commit.epoch === epoch && commit.seq <= seq))) continue;
+      // Of what was done, and answered otherwise, the page does not know it yet.
+      if (commit && !(isUnsure && outcome === "pending" && !isHeard) && (commit.epoch < epoch || (commit.epoch === epoch && commit.seq <= seq))) continue;
       if (method === "delete") rows.delete(key);
       else if (method === "create") rows.set(key, fields);
       else if (rows.has(key)) rows.set(key, { ...rows.get(key), ...fields });
     }
     return rows;
+  }
+
+  /** Two rows at once, one of which may name the other. */
+  writeSeveral() {
+    const { pick, below } = this.world.chance;
+    const row = pick(this.query.rows);
+    const number = (count) => `${this.index}/${String(this.writes.length + count).padStart(4, "0")}`;
+    const titles = [number(0), below(6) ? number(1) : " ".repeat(3 * this.writes.length + this.index)];
+    const write = (method, key, via, title, fields) =>
+      this.writes.push({ title, method, key, via, fields, outcome: "pending", commit: undefined, teller: undefined, isSeveral: true });
+    const first = this.writes.length;
+    const promise = this.db.batch(() => {
+      const { row: mine } = this.todos.create({ title: titles[0] });
+      write("create", mine.id, undefined, titles[0], { parent: undefined, title: titles[0] });
+      if (row) {
+        const completed = below(2) === 0;
+        this.todos.patch({ id: row.id, title: titles[1], completed });
+        write("patch", this.world.key(row.id), row.id, titles[1], { title: titles[1], completed });
+      } else {
+        const { row: other } = this.todos.create({ title: titles[1], parent: mine.id });
+        write("create", other.id, undefined, titles[1], { title: titles[1], parent: mine.id });
+      }
+    });
+    const writes = this.writes.slice(first);
+    promise.then(
+      (rows) => {
+        for (const [index, write] of writes.entries()) {
+          assert.equal(write.outcome, "pending", "settles once");
+          write.outcome = "done";
+          assert.equal(rows[index].title, write.title);
+        }
+      },
+      ({ code }) => {
+        for (const write of writes) assert.equal(write.outcome, code, "settles once, and together");
+      },
+    );
+    if (below(2)) this.see();
   }
 
   write() {

@@ -1,6 +1,12 @@
 //! A client that keeps rows as the protocol says that a client does, in the plainest way: what it has is what any right client has.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use serde_json::{Map, Value, json};
@@ -24,6 +30,8 @@ pub struct Mirror {
     pub subscriptions: BTreeMap<String, Subscription>,
     /// Every message that had a row, for those who check who saw what: the row's model, the seq of the message, the row or the id.
     pub seen: Vec<Seen>,
+    /// Tells the last seq of the store, for those who check who saw what.
+    pub clock: Arc<AtomicU64>,
     /// How its mutations ended, by number.
     pub outcomes: BTreeMap<u64, Value>,
     /// Why the server closed the connection, each time that it did.
@@ -47,6 +55,8 @@ pub struct Seen {
     pub seq: u64,
     /// The row, or its id alone.
     pub row: Value,
+    /// The last seq of the store when it came.
+    pub at: u64,
 }
 
 /// A live query.
@@ -126,6 +136,7 @@ impl Mirror {
             token: token.into(),
             subscriptions: BTreeMap::new(),
             seen: Vec::new(),
+            clock: Arc::default(),
             outcomes: BTreeMap::new(),
             closed: Vec::new(),
             socket: None,
@@ -146,6 +157,23 @@ impl Mirror {
     pub fn is_quiet(&self) -> bool {
         let is_settled = |subscription: &Subscription| subscription.is_live || subscription.error.is_some();
         self.is_welcome && self.unanswered.is_empty() && self.subscriptions.values().all(is_settled)
+    }
+
+    /// What it waits for, in short.
+    pub fn state(&self) -> String {
+        let subscriptions = self.subscriptions.iter().map(|(id, subscription)| {
+            let Subscription { asked, is_live, error, loading, reached, .. } = subscription;
+            let asked = Value::Object(asked.clone());
+            format!(
+                "\n  {id}: {asked} live: {is_live} loading: {} error: {error:?} reached: {reached}",
+                loading.is_some()
+            )
+        });
+        let subscriptions: String = subscriptions.collect();
+        let Self { is_welcome, unanswered, closed, reached, .. } = self;
+        format!(
+            "welcome: {is_welcome} closed: {closed:?} reached: {reached} unanswered: {unanswered:?}{subscriptions}"
+        )
     }
 
     /// How many of its mutations are not answered.
@@ -212,6 +240,7 @@ impl Mirror {
         let id = self.next_id;
         self.next_id += 1;
         mutation["id"] = id.into();
+        mutation["ack"] = self.unanswered.front().map_or(id, |(first, _)| *first).saturating_sub(1).into();
         self.unanswered.push_back((id, mutation.clone()));
         if self.is_welcome {
             self.send(&mutation).await;
@@ -269,7 +298,7 @@ impl Mirror {
         let mut request = subscription.asked.clone();
         request.insert("method".into(), "subscribe".into());
         request.insert("id".into(), id.into());
-        let mut loading = Loading { is_whole: true, rows: BTreeMap::new() };
+        let mut loading = Loading { is_whole: true, ..Loading::default() };
         if let Some(cursor) = subscription.cursor.clone().filter(|_| !subscription.is_window()) {
             request.insert("since".into(), cursor.into());
             request.insert("since_seq".into(), subscription.reached.into());
@@ -286,6 +315,7 @@ impl Mirror {
             method: message["method"].as_str().unwrap_or_default().into(),
             seq,
             row: row.clone(),
+            at: self.clock.load(Ordering::SeqCst),
         });
     }
 
@@ -334,7 +364,7 @@ impl Mirror {
             }
             "reset" => {
                 if let Some(subscription) = self.subscriptions.get_mut(message["id"].as_str().unwrap()) {
-                    subscription.loading = Some(Loading { is_whole: true, rows: BTreeMap::new() });
+                    subscription.loading = Some(Loading { is_whole: true, ..Loading::default() });
                     subscription.is_live = false;
                     subscription.cursor = None;
                 }
@@ -389,7 +419,13 @@ impl Mirror {
                     {
                         let model = result["modelname"].as_str().unwrap_or_default().to_owned();
                         let method = "confirm".to_owned();
-                        self.seen.push(Seen { model, method, seq, row: row.clone() });
+                        self.seen.push(Seen {
+                            model,
+                            method,
+                            seq,
+                            row: row.clone(),
+                            at: self.clock.load(Ordering::SeqCst),
+                        });
                     }
                 }
                 self.outcome(message);

@@ -16,14 +16,18 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sync_core::{
-    Context, Limits, Result, Running, Server, SyncedModel,
+    Context, Filter, Limits, Result, Running, Server, SyncedModel,
     store::{
         ClientRecord, Decision, LogPage, MemoryStore, Opened, Page, Select, Seq, Store, StoreError,
         StoreFuture, StoredRow, Table, Transaction,
     },
     sync_handlers,
 };
-use sync_tests::Client;
+use sync_tests::{
+    Client,
+    cells::{Cell, Step},
+    gate as gates_of_cells,
+};
 use tokio::{
     net::TcpListener,
     sync::{RwLock, Semaphore},
@@ -63,6 +67,21 @@ pub struct Other {
 
 #[sync_handlers(crud)]
 impl Other {}
+
+/// Seen by everybody as long as there is a cell in the group "door".
+#[derive(Clone, Debug, Serialize, Deserialize, SyncedModel)]
+pub struct Behind {
+    /// Its name.
+    pub id: String,
+}
+
+#[sync_handlers(crud)]
+impl Behind {
+    async fn read(ctx: &Context) -> Result<Filter<Behind>> {
+        let is_open = ctx.query(Cell::GROUP.eq("door")).first().await?.is_some();
+        Ok(if is_open { Filter::all() } else { Filter::none() })
+    }
+}
 
 /// Stops the first run of the handler that writes a text.
 #[derive(Debug)]
@@ -277,6 +296,111 @@ async fn an_edit_on_a_row_that_was_never_committed_is_run_again() {
     let confirmed = c.answer(&json!(1)).await;
     assert_eq!(confirmed["method"], "confirm");
     assert_eq!(confirmed["model"]["text"], "0,phantom-a,phantom-b,phantom-c");
+}
+
+fn run(mutation: u64, steps: &[Step]) -> Value {
+    json!({"method": "action", "id": mutation, "modelname": "Cell", "action": "run", "args": {"steps": steps}})
+}
+
+/// An action looks at a filter while a change of its rows is on the way to the disk. That then fails, before or after the action is submitted:
+/// it is run again, on what is there.
+#[tokio::test]
+async fn what_was_made_of_rows_that_never_were_is_run_again() {
+    let server = start(|_| {}).await;
+    let (mut a, mut b) = (server.hello().await, server.hello().await);
+    let put = |id: &str, group: &str, value| Step::Put(id.into(), group.into(), value);
+    a.ask(&run(1, &[put("kept", "fate", 7), put("out", "other", 2), put("mine", "mine", 0)])).await;
+    b.ask(&run(1, &[Step::Get("mine".into())])).await;
+    let changes = [
+        (put("new", "fate", 5), 12),
+        (Step::Drop("kept".into()), 0),
+        (Step::Move("kept".into(), "other".into()), 0),
+        (Step::Move("out".into(), "fate".into()), 9),
+        (Step::Add("kept".into(), 1), 8),
+    ];
+    let mut mutation = 1;
+    for (change, pending) in changes {
+        for is_submitted_before in [false, true] {
+            mutation += 1;
+            let name = format!("fate{mutation}");
+            let stopped = gates_of_cells::gate(&name);
+            let held = server.control.before.write().await;
+            let begun = server.control.begun.load(Ordering::SeqCst);
+            a.send(&run(mutation, std::slice::from_ref(&change))).await;
+            server.control.commits_begun(begun + 1).await;
+            b.send(&run(mutation, &[Step::Sum("fate".into()), Step::Pass(name), Step::Store("mine".into())]))
+                .await;
+            stopped.begun().await;
+            if is_submitted_before {
+                stopped.open();
+                // It may be submitted by then, or not: both come to the same.
+                tokio::task::yield_now().await;
+            }
+            server.control.fault.store(1, Ordering::SeqCst);
+            drop(held);
+            assert_eq!(a.answer(&json!(mutation)).await["code"], "unavailable");
+            stopped.open();
+            let answer = b.answer(&json!(mutation)).await;
+            assert_eq!(answer["result"], json!({"attempt": 2, "numbers": [7, null, 7]}), "{change:?}");
+            // Now it is done, and what is built on it stands.
+            let (done, undo) = (change.clone(), undo(&change));
+            a.ask(&run(mutation, &[Step::Get("kept".into())])).await;
+            let held = server.control.before.write().await;
+            let begun = server.control.begun.load(Ordering::SeqCst);
+            mutation += 1;
+            a.send(&run(mutation, &[done])).await;
+            server.control.commits_begun(begun + 1).await;
+            b.send(&run(mutation, &[Step::Sum("fate".into()), Step::Store("mine".into())])).await;
+            drop(held);
+            let answer = b.answer(&json!(mutation)).await;
+            assert_eq!(answer["result"], json!({"attempt": 1, "numbers": [pending, pending]}), "{change:?}");
+            mutation += 1;
+            a.ask(&run(mutation, &undo)).await;
+            b.ask(&run(mutation, &[Step::Get("mine".into())])).await;
+        }
+    }
+}
+
+/// What takes a change back.
+fn undo(change: &Step) -> Vec<Step> {
+    match change {
+        Step::Put(id, ..) => vec![Step::Drop(id.clone())],
+        Step::Drop(id) => vec![Step::Put(id.clone(), "fate".into(), 7)],
+        Step::Move(id, to) => {
+            vec![Step::Move(id.clone(), if to == "fate" { "other" } else { "fate" }.into())]
+        }
+        Step::Add(id, number) => vec![Step::Add(id.clone(), -number)],
+        other => panic!("{other:?} cannot be undone"),
+    }
+}
+
+/// Nobody is shown anything on the strength of a row that is not on disk, which may never be.
+#[tokio::test]
+async fn a_scope_rests_on_what_is_on_disk() {
+    let server = start(|_| {}).await;
+    let (mut a, mut b) = (server.hello().await, server.anonymous().await);
+    a.ask(&json!({"method": "create", "id": 1, "modelname": "Behind", "model": {"id": "treasure"}})).await;
+    let read = json!({"method": "read", "id": "r", "modelname": "Behind", "model": {"id": "treasure"}});
+    assert_eq!(b.ask(&read).await["code"], "not_found");
+    for (mutation, fault) in [(2, 1), (4, 0)] {
+        let held = server.control.before.write().await;
+        let begun = server.control.begun.load(Ordering::SeqCst);
+        a.send(&run(mutation, &[Step::Put("door".into(), "door".into(), 1)])).await;
+        server.control.commits_begun(begun + 1).await;
+        b.send(&read).await;
+        let early = timeout(Duration::from_millis(200), b.answer(&json!("r"))).await;
+        assert!(early.is_err(), "answered before it is known: {early:?}");
+        server.control.fault.store(fault, Ordering::SeqCst);
+        drop(held);
+        let answer = b.answer(&json!("r")).await;
+        if fault == 1 {
+            assert_eq!(answer["code"], "not_found", "{answer}");
+            a.ask(&run(2, &[Step::Put("door".into(), "elsewhere".into(), 1)])).await;
+            a.ask(&run(3, &[Step::Drop("door".into())])).await;
+        } else {
+            assert_eq!(answer["model"]["id"], "treasure", "{answer}");
+        }
+    }
 }
 
 /// The same after a commit that failed: what was built on a row that never was is run again.

@@ -7,7 +7,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -133,6 +136,7 @@ impl Doc {
 struct Remembering {
     inner: Arc<MemoryStore>,
     history: Arc<Mutex<Vec<(Seq, Transaction)>>>,
+    clock: Arc<AtomicU64>,
 }
 
 impl Store for Remembering {
@@ -149,7 +153,11 @@ impl Store for Remembering {
                 .iter()
                 .zip(batch)
                 .filter_map(|(decision, transaction)| Some((decision.seq()?, transaction)));
-            self.history.lock().extend(committed);
+            let mut history = self.history.lock();
+            history.extend(committed);
+            if let Some((seq, _)) = history.last() {
+                self.clock.store(*seq, Ordering::SeqCst);
+            }
             Ok(decisions)
         })
     }
@@ -194,6 +202,20 @@ impl Rows {
         }
     }
 
+    fn of(&self, model: &str) -> &BTreeMap<String, Value> {
+        if model == "Doc" { &self.docs } else { &self.seats }
+    }
+
+    /// The rows that a transaction will change, as they are; and all seats.
+    fn before(&self, transaction: &Transaction) -> Self {
+        let keys = transaction.changes.iter().filter(|change| change.model == "Doc");
+        let docs = keys.filter_map(|change| {
+            let key = json!(change.key).to_string();
+            Some((key.clone(), self.docs.get(&key)?.clone()))
+        });
+        Self { docs: docs.collect(), seats: self.seats.clone() }
+    }
+
     fn sees(&self, person: &str, model: &str, row: &Value) -> bool {
         let is_mine = |seat: &Value| seat["person"] == *person;
         match model {
@@ -207,8 +229,7 @@ impl Rows {
 
     /// What somebody may see of a model, as it is sent.
     fn seen_by(&self, person: &str, model: &str) -> Vec<Value> {
-        let rows = if model == "Doc" { &self.docs } else { &self.seats };
-        let seen = rows.values().filter(|row| self.sees(person, model, row));
+        let seen = self.of(model).values().filter(|row| self.sees(person, model, row));
         seen.map(|row| {
             let mut row = row.clone();
             row.as_object_mut().unwrap().remove("owner");
@@ -252,21 +273,18 @@ struct World {
     clients: Vec<(&'static str, Mirror)>,
     sent: BTreeMap<&'static str, u64>,
     slow: BTreeSet<usize>,
-    /// Who has had which document.
-    owned: BTreeSet<(&'static str, String)>,
+    past: Past,
 }
 
 impl World {
     async fn new(seed: u64) -> Self {
         let store = Remembering::default();
-        let history = store.history.clone();
-        let limits = Limits {
-            ping_interval: Duration::from_millis(100),
-            // Slow clients are soon too slow.
-            outbox_bytes: 4 * 1024,
-            page_rows: 7,
-            ..Limits::default()
-        };
+        let (history, clock) = (store.history.clone(), store.clock.clone());
+        let mut limits = Limits::default();
+        limits.ping_interval = Duration::from_millis(20);
+        // Slow clients are soon too slow.
+        limits.outbox_bytes = 4 * 1024;
+        limits.page_rows = 7;
         let server = TestServer::on(Server::builder().custom_store(store).limits(limits).authenticate(
             |login: Login| async move {
                 let name = login.token().ok_or_else(|| Error::unauthenticated("say who you are"))?.to_owned();
@@ -285,12 +303,14 @@ impl World {
             clients: Vec::new(),
             sent: BTreeMap::new(),
             slow: BTreeSet::new(),
-            owned: BTreeSet::new(),
+            past: Past::default(),
         };
         for index in 0..8 {
             let person = PEOPLE[index % PEOPLE.len()];
             let client = Uuid::from_u64_pair(seed, index as u64 + 1);
-            world.clients.push((person, Mirror::new(client, person)));
+            let mut mirror = Mirror::new(client, person);
+            mirror.clock = clock.clone();
+            world.clients.push((person, mirror));
         }
         for (_, client) in &mut world.clients {
             client.connect(address).await;
@@ -357,14 +377,15 @@ impl World {
 
     /// Some row that somebody knows of, or perhaps none.
     fn random_id(&mut self) -> u64 {
-        1 + self.dice.below(60)
+        let newest = self.made() as u64 / 3;
+        (newest.saturating_sub(100) + self.dice.below(140)).max(1)
     }
 
     fn random_change(&mut self) -> Value {
         let room = self.dice.below(ROOMS);
         let rank = if self.dice.below(4) == 0 { Value::Null } else { self.dice.below(10).into() };
         let tag = *self.dice.one(&TAGS);
-        match self.dice.below(8) {
+        match self.dice.below(9) {
             0..=2 => {
                 let row = json!({"room": room, "rank": rank, "tag": tag, "text": "x".repeat(usize::try_from(self.dice.below(200)).unwrap())});
                 json!({"method": "create", "modelname": "Doc", "cid": Uuid::from_u64_pair(self.dice.next(), self.dice.next()), "model": row})
@@ -438,6 +459,11 @@ impl World {
                     .transaction(|ctx| async move {
                         if let Some(doc) = ctx.get::<Doc>(id).await? {
                             ctx.update(&Doc { owner: to.into(), ..doc }).await?;
+                        }
+                        // Not too many, all in all: the oldest go together.
+                        let docs = ctx.query(Filter::<Doc>::all()).await?;
+                        for doc in docs.iter().take(docs.len().saturating_sub(120)) {
+                            ctx.delete(doc).await?;
                         }
                         let seat = Seat::of(to, room);
                         match ctx.get::<Seat>(seat.id.clone()).await? {
@@ -522,81 +548,111 @@ impl World {
 
     fn stuck(&self) -> Vec<String> {
         let clients = self.clients.iter().filter(|(_, client)| !client.is_quiet());
-        clients.map(|(person, client)| format!("{person}: {client:?}").chars().take(4000).collect()).collect()
+        clients.map(|(person, client)| format!("{person}: {}", client.state())).collect()
+    }
+
+    /// How many transactions there were.
+    fn made(&self) -> usize {
+        self.past.transactions + self.history.lock().len()
     }
 
     /// All rows now, and the last seq.
     fn rows(&self) -> (Rows, Seq) {
-        let mut rows = Rows::default();
+        let mut rows = self.past.rows.clone();
         let history = self.history.lock();
         for (_, transaction) in history.iter() {
             rows.apply(transaction);
         }
-        (rows, history.last().map_or(0, |(seq, _)| *seq))
+        (rows, history.last().map_or(self.past.seq, |(seq, _)| *seq))
     }
 
     /// Nothing was sent that the session could not see at the seq that it was sent for. What is sent of the past, after a cut or in a second answer, is judged
     /// by what the session sees by then: that must not have been out of sight ever since.
     fn check_sight(&mut self) {
-        let history = self.history.lock();
+        let history = std::mem::take(&mut *self.history.lock());
         let mut seen: Vec<_> = Vec::new();
         for (person, client) in &mut self.clients {
             let person = *person;
             seen.extend(client.seen.drain(..).map(|seen| (person, seen)));
         }
         seen.sort_by_key(|(_, seen)| seen.seq);
-        let (mut rows, mut before) = (Rows::default(), (0, Rows::default()));
-        for (_, transaction) in history.iter() {
-            for change in transaction.changes.iter().filter(|change| change.model == "Doc") {
-                let Some(body) = &change.new else { continue };
-                let row: Value = serde_json::from_slice(body).unwrap();
-                let owner = PEOPLE.iter().find(|person| row["owner"] == **person).unwrap();
-                self.owned.insert((owner, row["id"].to_string()));
-            }
+        for (seq, transaction) in &history {
+            self.past.remember(*seq, transaction);
         }
-        // Up to which seq somebody was in a room, at last.
-        let mut left = BTreeMap::new();
-        for (seq, transaction) in history.iter() {
-            for change in transaction.changes.iter().filter(|change| change.model == "Seat") {
-                let body: Value =
-                    serde_json::from_slice(change.new.as_ref().or(change.old.as_ref()).unwrap()).unwrap();
-                let seat = (body["person"].as_str().unwrap().to_owned(), body["room"].to_string());
-                left.insert(seat, if change.new.is_some() { Seq::MAX } else { *seq });
-            }
-        }
+        let Past { rows, seq: reached, transactions, seats, owned } = &mut self.past;
+        *transactions += history.len();
         let mut history = history.iter().peekable();
+        let mut before = Rows::default();
         for (person, seen) in seen {
             while let Some((seq, transaction)) = history.next_if(|(seq, _)| *seq <= seen.seq) {
-                before = (*seq, rows.clone());
+                before = rows.before(transaction);
                 rows.apply(transaction);
+                *reached = *seq;
             }
             let is_row = seen.row.as_object().is_some_and(|row| row.len() > 1);
             *self.sent.entry(if is_row { "rows" } else { "ids" }).or_default() += 1;
             let key = seen.row["id"].to_string();
-            let find = |rows: &Rows| {
-                if seen.model == "Doc" { rows.docs.get(&key).cloned() } else { rows.seats.get(&key).cloned() }
-            };
-            let row = find(&rows);
+            let room = seats
+                .get(&(person.to_owned(), seen.row["room"].to_string()))
+                .map_or(&[] as &[_], Vec::as_slice);
+            // Whether it was in sight at this seq, or again by the time that it came.
+            let was_in =
+                |at: Seq| room.iter().rev().find(|(seq, _)| *seq <= at).is_some_and(|(_, is_in)| *is_in);
+            let came_in = room.iter().any(|(seq, is_in)| *is_in && *seq > seen.seq && *seq <= seen.at);
+            let was_owner = owned.contains(&(person, key.clone()));
             let is_seen = match seen.method.as_str() {
-                "changes" | "confirm" => {
-                    let room = (person.to_owned(), seen.row["room"].to_string());
-                    !is_row
-                        || left.get(&room).is_some_and(|left| *left >= seen.seq)
-                        || self.owned.contains(&(person, key.clone()))
+                // What is told of the past may be in sight for another reason by now.
+                "changes" | "confirm" => !is_row || was_owner || was_in(seen.seq) || came_in,
+                _ if is_row => {
+                    came_in
+                        || rows
+                            .of(&seen.model)
+                            .get(&key)
+                            .is_some_and(|row| rows.sees(person, &seen.model, row))
                 }
-                _ if is_row => row.as_ref().is_some_and(|row| rows.sees(person, &seen.model, row)),
                 // Only who saw it hears that it is gone.
-                "delete" | "remove" => {
-                    let (seq, before) = &before;
-                    *seq != seen.seq || find(before).is_some_and(|row| before.sees(person, &seen.model, &row))
+                "delete" | "remove" if *reached == seen.seq => {
+                    before.of(&seen.model).get(&key).is_some_and(|row| before.sees(person, &seen.model, row))
                 }
                 _ => true,
             };
+            let row = rows.of(&seen.model).get(&key);
+            let seed = self.seed;
             assert!(
                 is_seen,
-                "seed {}: {person} was sent what is out of sight: {seen:?}, which is {row:?}",
-                self.seed
+                "seed {seed}: {person} was sent what is out of sight: {seen:?}, which is {row:?}"
             );
+        }
+        for (seq, transaction) in history {
+            rows.apply(transaction);
+            *reached = *seq;
+        }
+    }
+}
+
+/// What was, up to the last quiet moment.
+#[derive(Default)]
+struct Past {
+    rows: Rows,
+    seq: Seq,
+    transactions: usize,
+    /// When somebody entered a room, and left it.
+    seats: BTreeMap<(String, String), Vec<(Seq, bool)>>,
+    /// Who has had which document.
+    owned: BTreeSet<(&'static str, String)>,
+}
+
+impl Past {
+    fn remember(&mut self, seq: Seq, transaction: &Transaction) {
+        for change in &transaction.changes {
+            let row: Value =
+                serde_json::from_slice(change.new.as_ref().or(change.old.as_ref()).unwrap()).unwrap();
+            if change.model == "Seat" {
+                let seat = (row["person"].as_str().unwrap().to_owned(), row["room"].to_string());
+                self.seats.entry(seat).or_default().push((seq, change.new.is_some()));
+            } else if let Some(owner) = PEOPLE.iter().find(|person| row["owner"] == **person) {
+                self.owned.insert((owner, row["id"].to_string()));
+            }
         }
     }
 }
@@ -622,7 +678,7 @@ async fn run(seed: u64, changes: usize) -> (usize, BTreeMap<&'static str, u64>) 
     let mut next = 200;
     loop {
         world.step().await;
-        let made = world.history.lock().len();
+        let made = world.made();
         if made >= next {
             world.quiet().await;
             next = made + 50 + usize::try_from(world.dice.below(300)).unwrap();

@@ -42,8 +42,7 @@ impl Connection {
     }
 
     async fn ask(&self, work: RescopeWork) -> Judged<'_> {
-        let filter = work.asked.filter.as_deref();
-        let selected = self.may_see(work.model, filter).await;
+        let selected = self.may_see(work.model, &work.asked.rows).await;
         (work, selected)
     }
 
@@ -52,16 +51,20 @@ impl Connection {
             Ok((model, mut selection)) => {
                 // First, so that it stays stopped where that has changed again.
                 self.engine.depend(&self.outbox, work.key, &mut selection.dependencies);
-                if self.outbox.same_scope(work.key, &selection.filter) {
+                let shape = selection.joined(work.is_read);
+                if self.outbox.same_scope(work.key, &shape) {
                     return;
                 }
                 let hub = self.engine.hub();
-                let (query, place, head) = hub.join(model, &selection.filter, &self.outbox);
-                let Some(restarted) = self.outbox.other_scope(work.key, query.clone(), (place, head)) else {
-                    return hub.leave(&query, &self.outbox);
+                let (source, places, head) = hub.join(model, shape, &self.outbox);
+                let Some(restarted) = self.outbox.other_scope(work.key, source.clone(), (places, head))
+                else {
+                    return hub.leave(&source, &self.outbox);
                 };
                 hub.leave(&restarted.left, &self.outbox);
-                pages.lock().push_back(Pages::anew(restarted, model, selection, head));
+                if !source.is_window() {
+                    pages.lock().push_back(Pages::anew(restarted, model, selection, head));
+                }
                 // `load` waits for it as it does for the log.
                 self.outbox.work_nudge();
             }

@@ -9,9 +9,13 @@ use super::Connection;
 use crate::{
     Error, ErrorCode, Result,
     engine::Selection,
+    hub::{Snapshot, WindowRow},
     model::{Key, Place},
-    outbox::{Asked, LoadKey, LogWork, Restarted},
-    protocol::{Query, RequestId, Subject, response},
+    outbox::{Asked, FRAME_BYTES, LoadKey, LogWork, Restarted, WindowWork},
+    protocol::{
+        Query, RequestId, Rows, Subject,
+        response::{self, WireRow},
+    },
     registry::Model,
     store::Seq,
 };
@@ -21,7 +25,7 @@ pub(super) enum Load {
     Subscribe(Query, Subject),
     Unsubscribe(RequestId),
     Read { model: Box<str>, key: Key, subject: Subject },
-    ReadAll { model: Box<str>, filter: Option<Arc<str>>, subject: Subject },
+    ReadAll { model: Box<str>, rows: Arc<Rows>, subject: Subject },
 }
 
 /// What is to be read, in turn.
@@ -35,6 +39,7 @@ pub(super) struct Pages<'a> {
     selection: Selection,
     ends_at_live: bool,
     after: Option<Place>,
+    is_first: bool,
     /// The newest seq at which a page was read.
     newest: Seq,
 }
@@ -44,7 +49,19 @@ impl<'a> Pages<'a> {
     pub(super) fn anew(restarted: Restarted, model: &'a Model, selection: Selection, head: Seq) -> Self {
         let Restarted { load, asked, ends_at_live, .. } = restarted;
         let subject = subject(&asked, model.name());
-        Self { load, subject, model, selection, ends_at_live, after: None, newest: head }
+        Self::new(load, subject, model, selection, ends_at_live, head)
+    }
+
+    fn new(
+        load: LoadKey,
+        subject: Subject,
+        model: &'a Model,
+        selection: Selection,
+        ends_at_live: bool,
+        newest: Seq,
+    ) -> Self {
+        let after = selection.start.clone();
+        Self { load, subject, model, selection, ends_at_live, after, is_first: true, newest }
     }
 }
 
@@ -68,6 +85,8 @@ impl Connection {
                 }
             } else if let Some(work) = self.outbox.log_work() {
                 self.catch_up(work, pages).await;
+            } else if let Some(work) = self.outbox.window_work() {
+                self.window(&work);
             } else {
                 tokio::select! {
                     load = loads.recv() => match load {
@@ -99,8 +118,8 @@ impl Connection {
                     return;
                 }
             },
-            Load::ReadAll { model, filter, subject } => {
-                self.read_all(&model, filter, &subject).await.map_err(|error| (subject, error))
+            Load::ReadAll { model, rows, subject } => {
+                self.read_all(&model, rows, &subject).await.map_err(|error| (subject, error))
             }
         };
         match outcome {
@@ -117,11 +136,19 @@ impl Connection {
             ));
         }
         let begun = self.outbox.begin();
-        let (model, mut selection) = self.select(&query.model, query.filter.as_deref()).await?;
+        let (model, mut selection) = self.select(&query.model, &query.rows).await?;
         self.engine.depend(&self.outbox, begun.key(), &mut selection.dependencies);
-        let asked = Asked { id: Some(query.id.clone()), filter: query.filter.clone() };
+        let asked =
+            Asked { id: Some(query.id.clone()), rows: query.rows.clone(), page_rows: selection.page_rows };
         let engine = &self.engine;
-        let (joined, place, head) = engine.hub().join(model, &selection.filter, &self.outbox);
+        let (joined, places, head) = engine.hub().join(model, selection.joined(false), &self.outbox);
+        if joined.is_window() {
+            if query.since.is_some() {
+                self.outbox.answer(response::reset(Some(&query.id), "window"));
+            }
+            self.outbox.watch(begun, asked, joined);
+            return Ok(None);
+        }
         if let Some(cursor) = &query.since {
             match engine.resumable(cursor, query.since_seq, &joined) {
                 Ok(seq) => {
@@ -131,30 +158,27 @@ impl Connection {
                 Err(reason) => self.outbox.answer(response::reset(Some(&query.id), reason)),
             }
         }
-        let load = self.outbox.subscribe(begun, asked, joined, (place, head));
-        let subject = subject.clone();
-        Ok(Some(Pages { load, subject, model, selection, ends_at_live: false, after: None, newest: head }))
+        let load = self.outbox.subscribe(begun, asked, joined, (places, head));
+        Ok(Some(Pages::new(load, subject.clone(), model, selection, false, head)))
     }
 
     async fn read_all<'a>(
         &'a self,
         model: &str,
-        filter: Option<Arc<str>>,
+        rows: Arc<Rows>,
         subject: &Subject,
     ) -> Result<Option<Pages<'a>>> {
         let begun = self.outbox.begin();
-        let (model, mut selection) = self.select(model, filter.as_deref()).await?;
+        let (model, mut selection) = self.select(model, &rows).await?;
         self.engine.depend(&self.outbox, begun.key(), &mut selection.dependencies);
-        let hub = self.engine.hub();
-        let (joined, place, head) = hub.join(model, &selection.filter, &self.outbox);
+        let (joined, places, head) = self.engine.hub().join(model, selection.joined(true), &self.outbox);
         // What changes between the pages follows before the end.
-        let asked = Asked { id: subject.id.clone(), filter };
-        let load = self.outbox.read_once(begun, asked, joined, (place, head));
-        let subject = subject.clone();
-        Ok(Some(Pages { load, subject, model, selection, ends_at_live: true, after: None, newest: head }))
+        let asked = Asked { id: subject.id.clone(), rows, page_rows: selection.page_rows };
+        let load = self.outbox.read_once(begun, asked, joined, (places, head));
+        Ok(Some(Pages::new(load, subject.clone(), model, selection, true, head)))
     }
 
-    async fn select(&self, model: &str, filter: Option<&str>) -> Result<(&Model, Selection)> {
+    async fn select(&self, model: &str, rows: &Rows) -> Result<(&Model, Selection)> {
         let limit = self.engine.limits().subscriptions;
         if self.outbox.subscriptions() >= limit {
             return Err(Error::limit(
@@ -162,14 +186,14 @@ impl Connection {
                 format!("a connection has at most {limit} subscriptions"),
             ));
         }
-        self.may_see(model, filter).await
+        self.may_see(model, rows).await
     }
 
     /// What the session may see of a model and asks for.
-    pub(super) async fn may_see(&self, model: &str, filter: Option<&str>) -> Result<(&Model, Selection)> {
+    pub(super) async fn may_see(&self, model: &str, rows: &Rows) -> Result<(&Model, Selection)> {
         loop {
             let caller = self.caller().await;
-            let selected = self.engine.select(model, filter, &caller, SystemTime::now()).await;
+            let selected = self.engine.select(model, rows, &caller, SystemTime::now()).await;
             // What was found out for a session that is over holds no more, nor does why it was not.
             if !caller.has_ended() {
                 return selected;
@@ -182,7 +206,7 @@ impl Connection {
         if !self.outbox.is_loading(pages.load) {
             return None;
         }
-        let is_first = pages.after.is_none();
+        let is_first = std::mem::take(&mut pages.is_first);
         let page = match self.engine.page(pages.model, &pages.selection, pages.after.take()).await {
             Ok(page) => page,
             Err(error) => {
@@ -199,15 +223,16 @@ impl Connection {
             let id = pages.subject.id.as_ref();
             response::page(pages.model.name(), id, &page.rows, page.seq, more)
         };
-        if page.next.is_some() {
+        let is_limited = pages.selection.shape.first.is_some();
+        if page.next.is_some() && !is_limited {
             self.outbox.answer_to(load, message(true), page.seq);
             hub.wake_at(page.seq, &self.outbox);
             pages.after = page.next;
             return Some(pages);
         }
         if pages.ends_at_live && is_first {
-            // All of it at one seq.
-            self.outbox.last_answer_to(load, message(false), page.seq);
+            // All of it at one seq, or as much as was asked for.
+            self.outbox.last_answer_to(load, message(page.next.is_some()), page.seq);
         } else {
             // A read of all rows ends with a page of its own.
             self.outbox.answer_to(load, message(pages.ends_at_live), page.seq);
@@ -217,8 +242,53 @@ impl Connection {
         None
     }
 
+    /// Sends the rows of a window, if they are there.
+    fn window(&self, work: &WindowWork) {
+        let (load, model, hub) = (work.load, work.source.model(), self.engine.hub());
+        let fail = |error: &Error| {
+            if self.outbox.is_loading(load) {
+                self.unsubscribe(load.key);
+                self.refuse(&subject(&work.asked, model), error);
+            }
+        };
+        if work.has_failed {
+            return fail(&Error::unavailable("the store did not answer"));
+        }
+        let (rows, places, seq) = match hub.snapshot(&work.source, &self.outbox) {
+            Snapshot::Rows { rows, places, seq } => (rows, places, seq),
+            Snapshot::Later => return,
+            Snapshot::TooLarge => {
+                let most = self.engine.limits().window_bytes;
+                return fail(&Error::limit(
+                    "window_bytes",
+                    format!("a window has at most {most} bytes of rows"),
+                ));
+            }
+        };
+        let mut left = rows.as_slice();
+        loop {
+            let mut bytes = 0;
+            let fits = |row: &&WindowRow| {
+                bytes += row.wire.len();
+                bytes <= FRAME_BYTES / 2
+            };
+            let count =
+                left.iter().take(work.asked.page_rows).take_while(fits).count().max(1).min(left.len());
+            let (page, rest) = left.split_at(count);
+            let page: Vec<_> =
+                page.iter().map(|row| WireRow { row: row.wire.clone(), seq: row.seq }).collect();
+            let id = work.asked.id.as_ref();
+            self.outbox.answer_to(load, response::page(model, id, &page, seq, !rest.is_empty()), seq);
+            left = rest;
+            if left.is_empty() {
+                break;
+            }
+        }
+        self.outbox.window_loaded(load, places, seq);
+    }
+
     async fn catch_up<'a>(&'a self, work: LogWork, pages: &Queue<'a>) {
-        let (load, asked, model) = (work.load, work.asked.clone(), work.query.model());
+        let (load, asked, model) = (work.load, work.asked.clone(), work.source.model());
         let fail = |error: Error| {
             if !self.outbox.is_loading(load) {
                 return;
@@ -232,16 +302,18 @@ impl Connection {
             Err(error) => return fail(error),
         };
         // The log does not reach back so far: all rows anew, and under the scope of now.
-        match self.may_see(model, asked.filter.as_deref()).await {
+        match self.may_see(model, &asked.rows).await {
             Ok((model, mut selection)) => {
                 self.engine.depend(&self.outbox, load.key, &mut selection.dependencies);
                 let hub = self.engine.hub();
-                let (query, place, head) = hub.join(model, &selection.filter, &self.outbox);
-                let Some(restarted) = self.outbox.restart(&work, query.clone(), (place, head)) else {
-                    return hub.leave(&query, &self.outbox);
+                let (source, places, head) = hub.join(model, selection.joined(work.is_read), &self.outbox);
+                let Some(restarted) = self.outbox.restart(&work, source.clone(), (places, head)) else {
+                    return hub.leave(&source, &self.outbox);
                 };
                 hub.leave(&restarted.left, &self.outbox);
-                pages.lock().push_back(Pages::anew(restarted, model, selection, head));
+                if !source.is_window() {
+                    pages.lock().push_back(Pages::anew(restarted, model, selection, head));
+                }
             }
             Err(error) => fail(error),
         }

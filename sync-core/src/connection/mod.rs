@@ -238,7 +238,7 @@ impl Connection {
             Action::Subscribe(query, subject) => Load::Subscribe(query, subject),
             Action::Unsubscribe(id) => Load::Unsubscribe(id),
             Action::Read { model, key, subject } => Load::Read { model, key, subject },
-            Action::ReadAll { model, filter, subject } => Load::ReadAll { model, filter, subject },
+            Action::ReadAll { model, rows, subject } => Load::ReadAll { model, rows, subject },
         };
         to_load.send(load).await.map_err(|_| DisconnectReason::Gone)
     }

@@ -38,6 +38,7 @@ use crate::{
     config::Limits,
     context::Caller,
     hub::Hub,
+    model::Access,
     outbox::{FRAME_BYTES, Outbox},
     protocol::{Hello, response},
     registry::{Model, Registry},
@@ -87,7 +88,7 @@ impl Engine {
             limits: limits.clone(),
         });
         Ok(Self {
-            hub: Hub::new(head),
+            hub: Hub::new(head, limits.window_bytes),
             base,
             clients: Clients::default(),
             stopping: AtomicBool::new(false),
@@ -106,6 +107,7 @@ impl Engine {
     /// Looks for transactions that subscribers did not get because the store failed; to be called now and then.
     pub(crate) fn look_again(&self) {
         self.base.pipeline.look_again();
+        self.hub.retry_refills();
     }
 
     /// New mutations are refused from now on.
@@ -222,6 +224,7 @@ impl Engine {
                 .all_known()
                 .map(|model| (model.name(), model.fingerprint.to_string()))
                 .collect(),
+            indexed: self.registry.all_known().map(|model| (model.name(), indexed(model))).collect(),
             limits: BTreeMap::from([
                 ("message_bytes", self.limits.message_bytes),
                 ("unacknowledged", usize::try_from(self.limits.unacknowledged).unwrap_or(usize::MAX)),
@@ -294,10 +297,18 @@ fn table(model: &Model) -> Table {
     Table {
         name: model.name(),
         key_kind: model.key_kind(),
+        id: schema.id,
         indexed: indexed.map(|field| field.name).collect(),
         hash: model.hash,
         reencode: model.reencode(),
     }
+}
+
+/// The fields by which clients may ask for rows of a model, besides the id.
+fn indexed(model: &Model) -> Vec<&'static str> {
+    let schema = model.schema();
+    let fields = schema.fields.iter().filter(|field| field.indexed && field.name != schema.id);
+    fields.filter(|field| field.access != Access::ServerOnly).map(|field| field.name).collect()
 }
 
 fn millis(time: SystemTime) -> i64 {

@@ -483,7 +483,7 @@ impl Pipeline {
         for outbox in confirms {
             match decisions.iter().rev().find_map(Decision::seq) {
                 Some(last) if !follows => hub.wake_at(last, &outbox),
-                _ => outbox.wake(),
+                _ => outbox.nudge(),
             }
         }
         for (submitted, decision) in batch.iter_mut().zip(decisions) {

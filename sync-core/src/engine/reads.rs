@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::{
     Engine, pipeline,
@@ -16,25 +17,40 @@ use super::{
 use crate::{
     Error, Result,
     context::Caller,
-    hub::{Published, PublishedChange, Query},
-    model::{Key, Place, filter::Expr},
+    hub::{First, Published, PublishedChange, ReadRows, Refill, Shape, Source, WindowRow},
+    model::{Key, Place, filter::Expr, order::OrderList},
     outbox::{FRAME_BYTES, LogWork, Outbox},
     protocol::{
-        self,
+        self, Rows,
         response::{self, WireRow},
     },
     registry::Model,
     store::{Select, Seq, StoredRow},
 };
 
+/// How many windows are read for at once.
+const REFILLS: usize = 8;
+
 /// Which rows of a model a request is about.
 #[derive(Debug)]
 pub(crate) struct Selection {
-    pub(crate) filter: Expr,
+    pub(crate) shape: Shape,
+    /// The order of the pages.
+    pub(crate) order: OrderList,
+    /// The place after which the first page begins.
+    pub(crate) start: Option<Place>,
     /// At most so many rows a page.
     pub(crate) page_rows: usize,
     /// What `read` and `read_all` have looked up to say so.
+    #[allow(dead_code, reason = "for who moves a live query when what its scope rests on has changed")]
     pub(crate) dependencies: Dependencies,
+}
+
+impl Selection {
+    /// What is joined for it: a read of the first rows is no window.
+    pub(crate) fn joined(&self, is_read: bool) -> Shape {
+        if is_read { Shape::all(self.shape.filter.clone()) } else { self.shape.clone() }
+    }
 }
 
 /// Rows that a client may see, and where to read on.
@@ -60,21 +76,33 @@ impl Engine {
     pub(crate) async fn select(
         &self,
         model: &str,
-        filter: Option<&str>,
+        asked: &Rows,
         caller: &Caller,
         now: SystemTime,
     ) -> Result<(&Model, Selection)> {
         let model = self.model(model)?;
         let Scoped { filter: scope, mut dependencies } = self.scope(model, caller, now).await?;
-        let asked = filter.map(|filter| protocol::filter::read(filter, model.name(), model.schema()));
-        let filter = Expr::and([scope].into_iter().chain(asked.transpose()?).collect());
-        let (mut filter, mut page_rows) = (filter, self.limits.page_rows);
+        let mut parts = vec![scope];
+        if let Some(filter) = &asked.filter {
+            parts.push(protocol::filter::read(filter, model.name(), model.schema())?);
+        }
+        let order = asked.order.as_deref().map(|order| protocol::place::order(order, model));
+        let mut order = order.transpose()?;
+        let (mut limit, mut page_rows) = (asked.limit, self.limits.page_rows);
         if let Some((shaped, looked_up)) = self.shape(model, caller, now).await? {
-            filter = Expr::and(vec![filter, shaped.filter]);
+            parts.push(shaped.filter);
+            order = order.or(Some(shaped.order));
+            limit = limit.into_iter().chain(shaped.limit).min();
             page_rows = page_rows.min(shaped.page_size.unwrap_or(usize::MAX));
             dependencies = dependencies.and(looked_up);
         }
-        Ok((model, Selection { filter, page_rows, dependencies }))
+        let order = order.unwrap_or_default();
+        let range = protocol::place::range(asked, &order, model)?;
+        let start = range.as_ref().and_then(|range| range.after.clone());
+        parts.extend(range.map(protocol::place::within));
+        let first = limit.map(|limit| First { order: order.clone(), limit });
+        let shape = Shape { filter: Expr::and(parts), first };
+        Ok((model, Selection { shape, order, start, page_rows, dependencies }))
     }
 
     /// One row, for a client that may see it.
@@ -107,14 +135,54 @@ impl Engine {
         after: Option<Place>,
     ) -> Result<WirePage> {
         // Half a frame of stored rows: what clients see of them, with names and seqs, fits one.
-        let select = Select::of(selection.filter.clone())
-            .after(after)
-            .limit(selection.page_rows)
-            .max_bytes(FRAME_BYTES / 2);
+        let rows = selection.shape.first.as_ref().map_or(selection.page_rows, |first| first.limit);
+        let mut select =
+            Select::of(selection.shape.filter.clone()).after(after).limit(rows).max_bytes(FRAME_BYTES / 2);
+        select.order.clone_from(&selection.order);
         let page = self.store.page(model.name(), &select).await.map_err(|error| unavailable(&error))?;
         let wire = |stored: &StoredRow| Ok(WireRow { row: model.rewire(&stored.body)?, seq: stored.seq });
         let rows = page.rows.iter().map(wire).collect::<Result<_>>()?;
         Ok(WirePage { rows, seq: page.seq, next: page.next })
+    }
+
+    /// Reads what windows lack, for as long as it runs.
+    pub(crate) async fn refill(&self) {
+        let mut reading = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                refill = self.hub.refill(), if reading.len() < REFILLS => reading.push(self.refill_one(refill)),
+                Some(()) = reading.next() => {}
+            }
+        }
+    }
+
+    async fn refill_one(&self, refill: Refill) {
+        match self.window_rows(&refill).await {
+            Ok(rows) => self.hub.refilled(&refill, rows),
+            Err(error) => {
+                tracing::error!("rows of a window of `{}` cannot be read now: {error}", refill.model());
+                self.hub.refill_failed(refill);
+            }
+        }
+    }
+
+    async fn window_rows(&self, refill: &Refill) -> Result<ReadRows> {
+        let model = self.model(refill.model())?;
+        let order = refill.order();
+        // A part of a frame, as a page: one message may hold all of them.
+        let mut select = Select::of(refill.filter().clone())
+            .after(refill.after.clone())
+            .limit(refill.rows)
+            .max_bytes(FRAME_BYTES / 2);
+        select.order.clone_from(&order);
+        let page = self.store.page(model.name(), &select).await.map_err(|error| unavailable(&error))?;
+        let row = |stored: &StoredRow| {
+            let place = Place::of_body(&stored.body, stored.key.clone(), &order)
+                .ok_or_else(|| Error::internal("a stored row is no JSON object"))?;
+            Ok(WindowRow { place, seq: stored.seq, wire: model.rewire(&stored.body)? })
+        };
+        let rows = page.rows.iter().map(row).collect::<Result<_>>()?;
+        Ok(ReadRows { rows, seq: page.seq, more: page.next.is_some() })
     }
 
     /// Checks a cursor, and how far its client says that it has come since: where a query can be continued from, or why not.
@@ -122,13 +190,13 @@ impl Engine {
         &self,
         cursor: &str,
         since_seq: Option<Seq>,
-        query: &Query,
+        source: &Source,
     ) -> Result<Seq, &'static str> {
         let cursor = crate::outbox::Cursor::parse(cursor).ok_or("cursor")?;
         if cursor.epoch != self.epoch {
             return Err("epoch");
         }
-        if cursor.hash != query.hash() {
+        if cursor.hash != source.hash() {
             return Err("scope");
         }
         let seq = cursor.seq.max(since_seq.unwrap_or(0));
@@ -144,9 +212,9 @@ impl Engine {
         }
         let published: Vec<_> =
             page.transactions.iter().map(|entry| pipeline::published_entry(entry, &self.registry)).collect();
-        let messages = folded(published, work.query.model())
+        let messages = folded(published, work.source.model())
             .into_iter()
-            .filter_map(|(seq, change)| work.query.message(&change, seq))
+            .filter_map(|(seq, change)| work.source.message(&change, seq))
             .collect();
         let seq = page.transactions.last().map_or(work.after, |entry| entry.seq);
         Ok(CaughtUp::To { seq, messages })
@@ -155,7 +223,7 @@ impl Engine {
     /// Does one piece of catching up for a connection.
     pub(crate) async fn catch_up_one(&self, outbox: &Arc<Outbox>, work: LogWork) -> Result<Option<LogWork>> {
         // Before the log is read: what is published meanwhile is in the log, the tail, or both, and counts once.
-        let (place, head) = self.hub.end_of(&work.query);
+        let (places, head) = self.hub.end_of(&work.source);
         match self.catch_up(&work).await? {
             CaughtUp::Horizon => Ok(Some(work)),
             CaughtUp::To { seq, messages } => {
@@ -163,7 +231,7 @@ impl Engine {
                     let message = response::changes(work.asked.id.as_ref(), seq, &messages);
                     outbox.answer_to(work.load, message, seq);
                 }
-                outbox.caught_up(work.load, seq, (seq >= head).then_some(place));
+                outbox.caught_up(work.load, seq, (seq >= head).then_some(places));
                 self.hub.wake_at(seq, outbox);
                 Ok(None)
             }

@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn after(recent: &Recent, ticket: Ticket) -> Option<usize> {
-        recent.after(ticket).map(|submissions| submissions.count())
+        recent.after(ticket).map(Iterator::count)
     }
 
     #[test]

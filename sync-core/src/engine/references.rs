@@ -160,7 +160,7 @@ impl Creates {
         for record in record.mutations {
             match record.outcome {
                 Outcome::Confirmed { model, key, cid: Some(cid), .. } => {
-                    created.push(Created { cid, model, key })
+                    created.push(Created { cid, model, key });
                 }
                 Outcome::Results(results) => {
                     for step in Results::read(&results)?.steps {

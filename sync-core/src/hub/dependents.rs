@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 
-use super::{Published, queries::Queries, query::Query};
+use super::{Published, queries::Queries, query::Query, shape::Shape};
 use crate::{model::filter::Expr, outbox::Outbox, store::Seq};
 
 /// Filters on which subscriptions depend, found by the rows that they look at like queries are.
@@ -30,13 +30,14 @@ impl Dependents {
         filters: impl IntoIterator<Item = (&'static str, Expr)>,
     ) -> Depends {
         let mut by_model = self.filters.lock();
-        let mut intern = |(model, filter)| {
+        let filters = filters.into_iter().map(|(model, filter)| {
             let of_model = by_model.entry(model).or_default();
-            let filter = of_model.intern(filter, |filter, route| Query::new(model, 0, filter, route));
+            let made = |shape, route| Query::new(model, shape, route, None);
+            let filter = of_model.intern(Shape::all(filter), made);
             filter.add(outbox);
             filter
-        };
-        let filters = filters.into_iter().map(&mut intern).collect();
+        });
+        let filters = filters.collect();
         Depends { dependents: self.clone(), outbox: outbox.clone(), filters }
     }
 
@@ -75,7 +76,7 @@ impl Drop for Depends {
                 && let Some(of_model) = by_model.get_mut(filter.model)
             {
                 of_model.remove(filter);
-                if of_model.by_filter.is_empty() {
+                if of_model.by_shape.is_empty() {
                     by_model.remove(filter.model);
                 }
             }

@@ -3,13 +3,20 @@
 //! However many clients ask the same, a change is judged once a query and encoded once. A query's tail is a linked list whose
 //! nodes are the transactions that concern it. A subscriber holds its *place*, the node that it has had last, and no queue of its own:
 //! what everybody has had is freed by itself, and how much waits for someone is a subtraction.
+//!
+//! A window is a query that keeps its rows; what it lacks is read by [`refills`](Hub::refill), which nobody waits for.
 
 mod dependents;
 mod queries;
 mod query;
+mod refill;
+mod shape;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod window;
+#[cfg(test)]
+mod window_tests;
 
 use std::{
     collections::HashMap,
@@ -26,16 +33,22 @@ use smallvec::SmallVec;
 use self::{
     dependents::Dependents,
     queries::Queries,
-    query::{Encoded, View},
+    query::{Encoded, Heard, View},
+    refill::Refills,
+    tail::{Entries, TailEntry},
+    window::{Difference, Window, WindowChange},
 };
 pub(crate) use self::{
     dependents::Depends,
     query::Query,
-    tail::{Place, TailEntry},
+    refill::{Refill, Snapshot},
+    shape::{First, Places, Shape, Source},
+    window::{ReadRows, WindowRow},
 };
 use crate::{
     model::{Key, filter::Expr},
     outbox::{Outbox, Which},
+    protocol::response,
     registry::Model,
     store::Seq,
 };
@@ -72,16 +85,21 @@ pub(crate) struct Hub {
     connections: Mutex<HashMap<usize, Weak<Outbox>>>,
     /// Who waits for the head to reach a seq.
     waiting: Mutex<Vec<(Seq, Weak<Outbox>)>>,
+    refills: Refills,
+    /// The most bytes of rows that a window keeps.
+    window_bytes: usize,
 }
 
 impl Hub {
-    pub(crate) fn new(head: Seq) -> Self {
+    pub(crate) fn new(head: Seq, window_bytes: usize) -> Self {
         Self {
             head: AtomicU64::new(head),
             queries: Mutex::default(),
             dependents: Arc::default(),
             connections: Mutex::default(),
             waiting: Mutex::default(),
+            refills: Refills::default(),
+            window_bytes,
         }
     }
 
@@ -92,8 +110,8 @@ impl Hub {
 
     /// A connection has ended.
     pub(crate) fn disconnect(&self, outbox: &Arc<Outbox>) {
-        for query in outbox.clear() {
-            self.leave(&query, outbox);
+        for source in outbox.clear() {
+            self.leave(&source, outbox);
         }
         self.connections.lock().remove(&Arc::as_ptr(outbox).addr());
     }
@@ -113,30 +131,41 @@ impl Hub {
         self.head.load(Ordering::Acquire)
     }
 
-    /// Subscribes `outbox` to the rows of `model` in `filter`: the query, and the place after which everything is new to it. Every
+    /// Subscribes `outbox` to rows of `model`: the source, and the places after which everything is new to it. Every
     /// transaction up to the returned seq is in the store already.
     pub(crate) fn join(
         &self,
         model: &Model,
-        filter: &Expr,
+        shape: Shape,
         outbox: &Arc<Outbox>,
-    ) -> (Arc<Query>, Place, Seq) {
-        self.join_rows(model.name(), model.hash, filter, outbox)
+    ) -> (Arc<Source>, Places, Seq) {
+        self.join_rows(model.name(), model.hash, shape, outbox)
     }
 
     pub(crate) fn join_rows(
         &self,
         model: &'static str,
         schema: u64,
-        filter: &Expr,
+        shape: Shape,
         outbox: &Arc<Outbox>,
-    ) -> (Arc<Query>, Place, Seq) {
+    ) -> (Arc<Source>, Places, Seq) {
+        // What can be done without the lock is.
+        let (hash, legs) = (shape::hash(model, schema, &shape.filter), shape::legs(&shape));
         let mut queries = self.queries.lock();
         let of_model = queries.entry(model).or_default();
-        let query = of_model.intern(filter.clone(), |filter, route| Query::new(model, schema, filter, route));
-        let place = query.add(outbox);
+        let legs = legs.into_iter().map(|leg| {
+            let query = of_model.intern(leg, |shape, route| {
+                let window = |first: &First| Mutex::new(Window::new(first.clone(), self.window_bytes));
+                let window = shape.first.as_ref().map(window);
+                Query::new(model, shape, route, window)
+            });
+            query.add(outbox);
+            query
+        });
+        let source = Arc::new(Source::new(model, shape, hash, legs.collect()));
         // Under the lock that `publish` takes: no transaction is half in place.
-        (query, place, self.head())
+        let ends = source.ends();
+        (source, ends, self.head())
     }
 
     /// From now on, and as long as what is returned lives, a transaction that changes a row of one of these filters stops the subscriptions that
@@ -149,78 +178,69 @@ impl Hub {
         self.dependents.depend(outbox, filters)
     }
 
-    /// The end of a query's tail: a place for who has had everything up to the returned seq.
-    pub(crate) fn end_of(&self, query: &Query) -> (Place, Seq) {
+    /// The ends of a source's tails: places for who has had everything up to the returned seq.
+    pub(crate) fn end_of(&self, source: &Source) -> (Places, Seq) {
         let _publishing = self.queries.lock();
-        (query.tail.lock().end(), self.head())
+        (source.ends(), self.head())
     }
 
-    /// Takes `outbox` off a query; the query goes with its last subscriber.
-    pub(crate) fn leave(&self, query: &Arc<Query>, outbox: &Arc<Outbox>) {
+    /// Takes `outbox` off a source's queries; each goes with its last subscriber.
+    pub(crate) fn leave(&self, source: &Source, outbox: &Arc<Outbox>) {
         let mut queries = self.queries.lock();
-        if query.remove(outbox)
-            && let Some(of_model) = queries.get_mut(query.model)
-        {
-            of_model.remove(query);
-            if of_model.by_filter.is_empty() {
-                queries.remove(query.model);
+        let Some(of_model) = queries.get_mut(source.model) else { return };
+        for query in &source.legs {
+            if query.remove(outbox) {
+                of_model.remove(query);
             }
+        }
+        if of_model.by_shape.is_empty() {
+            queries.remove(source.model);
         }
     }
 
     /// Puts transactions, which follow the head in order, into the tails; then wakes those whom they concern.
     pub(crate) fn publish(&self, transactions: &[Published]) {
         let Some(last) = transactions.last() else { return };
-        let mut dirty: SmallVec<[Arc<Query>; 4]> = SmallVec::new();
+        let mut dirty = Dirty::default();
         {
             let queries = self.queries.lock();
             for transaction in transactions {
-                let mut concerned: SmallVec<[(&Arc<Query>, TailEntry); 4]> = SmallVec::new();
-                for (index, change) in transaction.changes.iter().enumerate() {
-                    let mut encoded = Encoded::new(change, transaction.seq);
-                    let Some(of_model) = queries.get(change.model) else { continue };
-                    of_model.judge(change, |query, view| {
-                        let entry = TailEntry {
-                            index,
-                            is_removal: view == View::Removed,
-                            message: encoded.message(view),
-                        };
-                        concerned.push((query, entry));
-                    });
-                }
-                // A query's together, in the order of the changes. Many may hear of one change: none is looked for among them.
-                concerned.sort_by_key(|(query, _)| Arc::as_ptr(query).addr());
-                for of_query in concerned.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
-                    let Some((query, _)) = of_query.first() else { continue };
-                    let entries = of_query.iter().map(|(_, entry)| entry.clone()).collect();
-                    query.tail.lock().push(transaction.seq, entries);
-                    dirty.push((*query).clone());
-                }
+                self.arrive(transaction.seq - 1, &mut dirty);
+                put(transaction, &queries, &mut dirty);
             }
-            dirty.sort_unstable_by_key(|query| Arc::as_ptr(query).addr());
-            dirty.dedup_by(|a, b| Arc::ptr_eq(a, b));
+            self.arrive(last.seq, &mut dirty);
+            self.want(&mut dirty);
             // Before the head is there: nothing of these transactions leaves under what was true before them.
             for (filter, seq) in self.dependents.touched(transactions) {
                 filter.rescope(seq);
             }
             self.head.store(last.seq, Ordering::Release);
         }
-        for query in dirty {
-            query.wake();
-        }
+        dirty.wake();
         self.wake_waiting(last.seq);
     }
 
     /// Passes transactions that nobody can read any more. Subscribers find the horizon beyond them when they next look at the log.
     pub(crate) fn skip(&self, to: Seq) {
-        let subscribed: Vec<_> = {
+        let (subscribed, wanted) = {
             let queries = self.queries.lock();
             self.head.fetch_max(to, Ordering::AcqRel);
-            queries.values().flat_map(|of_model| of_model.by_filter.values()).cloned().collect()
+            let all: Vec<_> =
+                queries.values().flat_map(|of_model| of_model.by_shape.values()).cloned().collect();
+            let mut wanted = Dirty::default();
+            for query in &all {
+                if let Some(window) = &query.window {
+                    window.lock().forget();
+                    wanted.windows.push(query.clone());
+                }
+            }
+            self.want(&mut wanted);
+            (all, wanted)
         };
-        for query in subscribed {
-            query.lapse();
+        for outbox in subscribed.iter().flat_map(|query| query.subscribers()) {
+            outbox.lapse();
         }
+        wanted.wake();
         self.wake_waiting(to);
     }
 
@@ -233,7 +253,7 @@ impl Hub {
             return;
         }
         drop(waiting);
-        outbox.wake();
+        outbox.nudge();
     }
 
     fn wake_waiting(&self, head: Seq) {
@@ -246,7 +266,96 @@ impl Hub {
             waits
         });
         for outbox in reached {
-            outbox.wake();
+            outbox.nudge();
         }
+    }
+}
+
+/// What is to be done when the hub's lock is free.
+#[derive(Debug, Default)]
+struct Dirty {
+    /// Who has something new, and how many bytes of it.
+    queries: Vec<(Arc<Query>, usize)>,
+    /// Windows that have changed.
+    windows: Vec<Arc<Query>>,
+    /// Whose windows have what they waited for, or cannot have it.
+    ready: Vec<(Arc<Query>, Vec<Arc<Outbox>>)>,
+    /// Windows of more than may be kept.
+    over: Vec<Arc<Query>>,
+}
+
+impl Dirty {
+    fn push(&mut self, query: &Arc<Query>, seq: Seq, entries: Entries) {
+        let bytes = entries.iter().map(|entry| entry.message.len()).sum();
+        query.tail.lock().push(seq, entries);
+        self.queries.push((query.clone(), bytes));
+    }
+
+    /// What a window's subscribers are told.
+    fn tell(&mut self, query: &Arc<Query>, seq: Seq, difference: &Difference) {
+        let message = response::window_rows(
+            difference.ins.iter().map(|(row, cid)| (&row.wire, row.seq, cid.as_deref())),
+            &difference.outs,
+            seq,
+        );
+        let entry = TailEntry { index: None, is_removal: false, message };
+        self.push(query, seq, smallvec::smallvec![entry]);
+    }
+
+    /// Each connection once, however many of its queries have something.
+    fn wake(self) {
+        let mut woken: HashMap<usize, (Arc<Outbox>, usize)> = HashMap::new();
+        for (query, bytes) in self.queries {
+            for outbox in query.subscribers() {
+                woken.entry(Arc::as_ptr(&outbox).addr()).or_insert((outbox, 0)).1 += bytes;
+            }
+        }
+        for (outbox, bytes) in woken.into_values() {
+            outbox.wake(bytes as u64);
+        }
+        for query in self.over {
+            query.subscribers().iter().for_each(|outbox| outbox.reset_window(&query));
+        }
+        for (query, waiting) in self.ready {
+            waiting.iter().for_each(|outbox| outbox.window_ready(&query));
+        }
+    }
+}
+
+/// Puts a transaction into the tails of the queries that it concerns.
+fn put(transaction: &Published, queries: &HashMap<&'static str, Queries>, dirty: &mut Dirty) {
+    let seq = transaction.seq;
+    let mut concerned: SmallVec<[(&Arc<Query>, TailEntry); 4]> = SmallVec::new();
+    let mut moved: SmallVec<[(&Arc<Query>, WindowChange); 4]> = SmallVec::new();
+    for (index, change) in transaction.changes.iter().enumerate() {
+        let mut encoded = Encoded::new(change, seq);
+        let Some(of_model) = queries.get(change.model) else { continue };
+        of_model.judge(change, |query, heard| match heard {
+            Heard::Change(view) => {
+                let (index, is_removal) = (Some(index), view == View::Removed);
+                concerned.push((query, TailEntry { index, is_removal, message: encoded.message(view) }));
+            }
+            Heard::Moved { old, new } => {
+                let new = new.zip(change.wire.clone());
+                let cid = change.cid.clone().filter(|_| change.old.is_none());
+                moved.push((query, WindowChange { key: change.key.clone(), old, new, cid }));
+            }
+        });
+    }
+    // A query's together, in the order of the changes. Many may hear of one change: none is looked for among them.
+    concerned.sort_by_key(|(query, _)| Arc::as_ptr(query).addr());
+    for of_query in concerned.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
+        let Some((query, _)) = of_query.first() else { continue };
+        dirty.push(query, seq, of_query.iter().map(|(_, entry)| entry.clone()).collect());
+    }
+    moved.sort_by_key(|(query, _)| Arc::as_ptr(query).addr());
+    for of_query in moved.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
+        let Some((query, _)) = of_query.first() else { continue };
+        let Some(window) = &query.window else { continue };
+        let changes = of_query.iter().map(|(_, change)| change.clone()).collect();
+        if let Some(difference) = window.lock().change(seq, changes) {
+            dirty.tell(query, seq, &difference);
+        }
+        dirty.windows.push((*query).clone());
     }
 }

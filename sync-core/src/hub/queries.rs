@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use super::{
     PublishedChange,
-    query::{Query, View},
+    query::{Heard, Query, View},
+    shape::Shape,
 };
 use crate::model::{
     filter::{Expr, FieldValues, Names, Route},
@@ -19,7 +20,7 @@ use crate::model::{
 /// The queries of one model, and where to find those that a change may concern.
 #[derive(Debug, Default)]
 pub(super) struct Queries {
-    pub(super) by_filter: HashMap<Expr, Arc<Query>>,
+    pub(super) by_shape: HashMap<Shape, Arc<Query>>,
     /// Those whose rows all have one of some values in a field. A change is looked up by what it was and what it is, so that it costs what the
     /// queries cost that it concerns, and not what there are.
     pub(super) routed: HashMap<&'static str, HashMap<Value, Vec<Arc<Query>>>>,
@@ -30,17 +31,17 @@ pub(super) struct Queries {
 }
 
 impl Queries {
-    /// The query of a filter, which is `made` if there is none yet.
+    /// The query of a shape, which is `made` if there is none yet.
     pub(super) fn intern(
         &mut self,
-        filter: Expr,
-        made: impl FnOnce(Expr, Option<Route>) -> Query,
+        shape: Shape,
+        made: impl FnOnce(Shape, Option<Route>) -> Query,
     ) -> Arc<Query> {
-        if let Some(query) = self.by_filter.get(&filter) {
+        if let Some(query) = self.by_shape.get(&shape) {
             return query.clone();
         }
-        let route = self.route(&filter);
-        let query = Arc::new(made(filter, route));
+        let route = self.route(&shape.filter);
+        let query = Arc::new(made(shape, route));
         match &query.route {
             None => self.unrouted.push(query.clone()),
             Some(Route { field, values }) => {
@@ -53,7 +54,7 @@ impl Queries {
         for name in query.names() {
             *self.names.entry(name).or_default() += 1;
         }
-        self.by_filter.insert(query.filter.clone(), query.clone());
+        self.by_shape.insert(query.shape.clone(), query.clone());
         query
     }
 
@@ -68,7 +69,7 @@ impl Queries {
     }
 
     pub(super) fn remove(&mut self, query: &Arc<Query>) {
-        self.by_filter.remove(&query.filter);
+        self.by_shape.remove(&query.shape);
         let is_other = |other: &Arc<Query>| !Arc::ptr_eq(other, query);
         match &query.route {
             None => self.unrouted.retain(is_other),
@@ -101,7 +102,7 @@ impl Queries {
     pub(super) fn judge<'a>(
         &'a self,
         change: &PublishedChange,
-        mut concerns: impl FnMut(&'a Arc<Query>, View),
+        mut concerns: impl FnMut(&'a Arc<Query>, Heard),
     ) {
         // Each row is read once, for all filters, if any looks at it.
         let names: Names = self.names.keys().copied().collect();
@@ -112,15 +113,20 @@ impl Queries {
         };
         let (old, new) = (read(&change.old), read(&change.new));
         let shows = |query: &Query, row: &Option<FieldValues>, body: &Option<Bytes>| match row {
-            Some(row) => query.filter.judge(row),
+            Some(row) => query.shape.filter.judge(row),
             // It was not looked at.
-            None => body.is_some() && query.filter.is_all(),
+            None => body.is_some() && query.shape.filter.is_all(),
         };
         self.candidates(old.as_ref(), new.as_ref(), |query| {
-            let view = View::of(shows(query, &old, &change.old), shows(query, &new, &change.new));
-            if let Some(view) = view {
-                concerns(query, view);
+            let (was, is) = (shows(query, &old, &change.old), shows(query, &new, &change.new));
+            let Some(view) = View::of(was, is) else { return };
+            if query.window.is_none() {
+                return concerns(query, Heard::Change(view));
             }
+            let place = |shows: bool, row: &Option<FieldValues>| {
+                shows.then(|| query.place(row.as_ref(), &change.key)).flatten()
+            };
+            concerns(query, Heard::Moved { old: place(was, &old), new: place(is, &new) });
         });
     }
 

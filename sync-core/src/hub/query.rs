@@ -8,13 +8,11 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{
-    PublishedChange,
-    tail::{Place, Tail},
-};
+use super::{PublishedChange, shape::Shape, tail::Tail, window::Window};
 use crate::{
     model::{
-        filter::{Expr, Names, Route},
+        Key, Place,
+        filter::{FieldValues, Names, Route},
         value::Value,
     },
     outbox::{Outbox, Which},
@@ -22,14 +20,15 @@ use crate::{
     store::Seq,
 };
 
-/// Rows of a model in a filter, and who subscribed to them.
+/// Rows of a model in a filter, or the first of them, and who subscribed to them.
 #[derive(Debug)]
 pub(crate) struct Query {
     pub(super) model: &'static str,
-    pub(super) filter: Expr,
+    pub(super) shape: Shape,
     pub(super) route: Option<Route>,
-    hash: u64,
     pub(super) tail: Mutex<Tail>,
+    /// What is known of a window. Used under the lock of the hub's queries alone.
+    pub(super) window: Option<Mutex<Window>>,
     /// By the address of the outbox.
     subscribers: Mutex<HashMap<usize, Subscriber>>,
 }
@@ -42,48 +41,26 @@ struct Subscriber {
 }
 
 impl Query {
-    /// A query of the model of that name and that schema.
-    pub(super) fn new(model: &'static str, schema: u64, filter: Expr, route: Option<Route>) -> Self {
-        let text = format!("{model} {schema:x} {filter:?}");
-        let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
-        Self { model, route, filter, hash, tail: Mutex::new(Tail::new()), subscribers: Mutex::default() }
-    }
-
-    /// Of the model's schema and the filter: a cursor of a query with another hash cannot be continued.
-    pub(crate) fn hash(&self) -> u64 {
-        self.hash
-    }
-
-    pub(crate) fn filter(&self) -> &Expr {
-        &self.filter
-    }
-
-    pub(crate) fn model(&self) -> &'static str {
-        self.model
-    }
-
-    /// The message of one change for this query, if it concerns it; for changes out of the log.
-    pub(crate) fn message(&self, change: &PublishedChange, seq: Seq) -> Option<Bytes> {
-        self.judge(change).map(|view| Encoded::new(change, seq).message(view))
-    }
-
-    /// How many bytes stand after `place`.
-    pub(crate) fn bytes_after(&self, place: &Place) -> u64 {
-        self.tail.lock().bytes_after(place)
-    }
-
-    pub(super) fn judge(&self, change: &PublishedChange) -> Option<View> {
-        if change.model != self.model {
-            return None;
-        }
-        let shows = |body: &Option<Bytes>| body.as_ref().is_some_and(|body| self.filter.matches(body));
-        View::of(shows(&change.old), shows(&change.new))
+    pub(super) fn new(
+        model: &'static str,
+        shape: Shape,
+        route: Option<Route>,
+        window: Option<Mutex<Window>>,
+    ) -> Self {
+        Self { model, shape, route, tail: Mutex::new(Tail::new()), window, subscribers: Mutex::default() }
     }
 
     pub(super) fn names(&self) -> Names {
-        let mut names = Names::new();
-        self.filter.names(&mut names);
-        names
+        self.shape.names()
+    }
+
+    /// Where a row of a window stands, of which these are the values. They are there if any are looked at.
+    pub(super) fn place(&self, row: Option<&FieldValues>, key: &Key) -> Option<Place> {
+        let order = &self.shape.first.as_ref()?.order;
+        match row {
+            Some(row) => Some(Place::of(row, key.clone(), order)),
+            None => order.is_empty().then(|| Place::by_key(key.clone())),
+        }
     }
 
     /// Whether its rows may have this value in the field that it is found by.
@@ -91,11 +68,10 @@ impl Query {
         self.route.as_ref().is_some_and(|route| route.values.binary_search(value).is_ok())
     }
 
-    pub(super) fn add(&self, outbox: &Arc<Outbox>) -> Place {
+    pub(super) fn add(&self, outbox: &Arc<Outbox>) {
         let mut subscribers = self.subscribers.lock();
         let new = || Subscriber { outbox: Arc::downgrade(outbox), count: 0 };
         subscribers.entry(Arc::as_ptr(outbox).addr()).or_insert_with(new).count += 1;
-        self.tail.lock().end()
     }
 
     /// Whether nobody is left.
@@ -110,30 +86,16 @@ impl Query {
         subscribers.is_empty()
     }
 
-    /// What its subscribers were not given cannot be given to them any more: they look at the log.
-    pub(super) fn lapse(&self) {
-        for subscriber in self.subscribers.lock().values() {
-            if let Some(outbox) = subscriber.outbox.upgrade() {
-                outbox.lapse();
-            }
-        }
-    }
-
     /// What its subscribers depend on changes with the transaction `seq`.
     pub(super) fn rescope(self: &Arc<Self>, seq: Seq) {
-        for subscriber in self.subscribers.lock().values() {
-            if let Some(outbox) = subscriber.outbox.upgrade() {
-                outbox.rescope(Which::DependsOn(self), seq);
-            }
+        for outbox in self.subscribers() {
+            outbox.rescope(Which::DependsOn(self), seq);
         }
     }
 
-    pub(super) fn wake(&self) {
-        for subscriber in self.subscribers.lock().values() {
-            if let Some(outbox) = subscriber.outbox.upgrade() {
-                outbox.wake();
-            }
-        }
+    /// Those who subscribed to it.
+    pub(super) fn subscribers(&self) -> Vec<Arc<Outbox>> {
+        self.subscribers.lock().values().filter_map(|subscriber| subscriber.outbox.upgrade()).collect()
     }
 }
 
@@ -153,6 +115,17 @@ impl View {
             (true, false) => Some(Self::Removed),
         }
     }
+}
+
+/// What a query hears of a change.
+#[derive(Clone, Debug)]
+pub(super) enum Heard {
+    Change(View),
+    /// A window: where the row was, and is.
+    Moved {
+        old: Option<Place>,
+        new: Option<Place>,
+    },
 }
 
 /// The messages of a change, each encoded when first needed.

@@ -13,8 +13,8 @@ pub(crate) type Entries = SmallVec<[TailEntry; 1]>;
 /// A message in a tail.
 #[derive(Clone, Debug)]
 pub(crate) struct TailEntry {
-    /// The place of its change in the transaction.
-    pub(crate) index: usize,
+    /// The place of its change in the transaction; `None` for what a window hears, which is for each subscription alone.
+    pub(crate) index: Option<usize>,
     /// Whether another query that shows the row counts more.
     pub(crate) is_removal: bool,
     pub(crate) message: Bytes,

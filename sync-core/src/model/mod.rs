@@ -16,7 +16,7 @@ pub use self::{
     filter::Filter,
     id::{Key, KeyKind, ModelId},
     order::{Order, OrderBy, Place},
-    value::Value,
+    value::{Kind, Value},
 };
 use crate::types::{Describe, Presence};
 

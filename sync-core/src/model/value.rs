@@ -32,6 +32,19 @@ pub enum Value {
     Json(Arc<str>),
 }
 
+/// The kinds of values, in the order in which they come where rows are ordered by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Null, arrays and objects, which are equal in an order, and neither less nor greater than anything.
+    Other,
+    /// Booleans.
+    Bool,
+    /// Numbers.
+    Number,
+    /// Text.
+    Text,
+}
+
 impl Value {
     /// The value of anything that serde can write; what it cannot is `Null`.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Self {
@@ -55,13 +68,17 @@ impl Value {
     /// Which of two values of any kinds comes first where rows are ordered by them: null, arrays and objects, which are all equal,
     /// then `false` and `true`, then numbers by value, then text by code point.
     pub fn rank(&self, other: &Self) -> Ordering {
-        let kind = |value: &Self| match value {
-            Self::Null | Self::Json(_) => 0,
-            Self::Bool(_) => 1,
-            Self::Int(_) | Self::Uint(_) | Self::Float(_) => 2,
-            Self::Text(_) => 3,
-        };
-        kind(self).cmp(&kind(other)).then_with(|| self.compare(other).unwrap_or(Ordering::Equal))
+        self.kind().cmp(&other.kind()).then_with(|| self.compare(other).unwrap_or(Ordering::Equal))
+    }
+
+    /// Which values it can be compared with.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Null | Self::Json(_) => Kind::Other,
+            Self::Bool(_) => Kind::Bool,
+            Self::Int(_) | Self::Uint(_) | Self::Float(_) => Kind::Number,
+            Self::Text(_) => Kind::Text,
+        }
     }
 
     fn whole(&self) -> Option<i128> {

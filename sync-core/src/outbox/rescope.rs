@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::{Asked, Outbox, Phase, Restarted, State, Subscription, SubscriptionKey};
 use crate::{
-    hub::{Depends, Place, Query},
-    model::filter::Expr,
+    hub::{Depends, Places, Query, Shape, Source},
     store::Seq,
 };
 
@@ -87,6 +86,8 @@ pub(crate) struct RescopeWork {
     pub(crate) key: SubscriptionKey,
     pub(crate) asked: Asked,
     pub(crate) model: &'static str,
+    /// It is a read of all rows.
+    pub(crate) is_read: bool,
 }
 
 /// A subscription whose rows are being found out: it can be told to be judged again before it is there.
@@ -166,8 +167,8 @@ impl Outbox {
         idle.filter_map(|subscription| {
             subscription.held.judging = Some(subscription.held.waiting.take()?);
             let (key, asked, model) =
-                (subscription.key, subscription.asked.clone(), subscription.query.model());
-            Some(RescopeWork { key, asked, model })
+                (subscription.key, subscription.asked.clone(), subscription.source.model());
+            Some(RescopeWork { key, asked, model, is_read: subscription.ends_at_live })
         })
         .collect()
     }
@@ -181,10 +182,10 @@ impl Outbox {
 
     /// `read` said what a subscription may see: if that is what it has seen, it goes on where it was. Else it still waits, and
     /// `false` is returned.
-    pub(crate) fn same_scope(&self, key: SubscriptionKey, filter: &Expr) -> bool {
+    pub(crate) fn same_scope(&self, key: SubscriptionKey, shape: &Shape) -> bool {
         let mut state = self.state.lock();
         let Some(subscription) = state.find(key) else { return true };
-        if subscription.query.filter() != filter {
+        if subscription.source.shape() != shape {
             return false;
         }
         subscription.held.judging = None;
@@ -197,11 +198,11 @@ impl Outbox {
     pub(crate) fn other_scope(
         &self,
         key: SubscriptionKey,
-        query: Arc<Query>,
-        position: (Place, Seq),
+        source: Arc<Source>,
+        position: (Places, Seq),
     ) -> Option<Restarted> {
         let mut state = self.state.lock();
-        let restarted = state.restart(key, query, position, "scope")?;
+        let restarted = state.restart(key, source, position, "scope")?;
         state.find(key)?.held.judging = None;
         drop(state);
         self.room_made.notify_waiters();

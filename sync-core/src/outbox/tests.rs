@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::{
-    hub::{Published, PublishedChange},
+    hub::{Published, PublishedChange, Shape},
     model::{Key, Value, filter::Expr},
 };
 
@@ -22,18 +22,21 @@ fn either(names: &[&str]) -> Expr {
     Expr::or(names.iter().map(|name| list(name)).collect())
 }
 
+fn asked(id: &str) -> Asked {
+    Asked { id: Some(RequestId::Text(id.into())), rows: Arc::default(), page_rows: 500 }
+}
+
 impl Line {
     fn new() -> Self {
         let outbox = Arc::new(Outbox::new(1 << 20, Uuid::nil(), 0));
-        Self { hub: Hub::new(0), outbox }
+        Self { hub: Hub::new(0, 1 << 20), outbox }
     }
 
     /// A subscription whose pages are yet to be read.
     fn loading(&self, id: &str, filter: &Expr) -> LoadKey {
         let begun = self.outbox.begin();
-        let (query, place, head) = self.hub.join_rows("Task", 0, filter, &self.outbox);
-        let asked = Asked { id: Some(RequestId::Text(id.into())), filter: None };
-        self.outbox.subscribe(begun, asked, query, (place, head))
+        let (source, places, head) = self.hub.join_rows("Task", 0, Shape::all(filter.clone()), &self.outbox);
+        self.outbox.subscribe(begun, asked(id), source, (places, head))
     }
 
     fn page(&self, load: LoadKey, text: &str, seq: Seq) {
@@ -71,11 +74,12 @@ impl Line {
     }
 
     fn scope(&self, key: SubscriptionKey, filter: &Expr) -> Option<Restarted> {
-        if self.outbox.same_scope(key, filter) {
+        let shape = Shape::all(filter.clone());
+        if self.outbox.same_scope(key, &shape) {
             return None;
         }
-        let (query, place, head) = self.hub.join_rows("Task", 0, filter, &self.outbox);
-        self.outbox.other_scope(key, query, (place, head))
+        let (source, places, head) = self.hub.join_rows("Task", 0, shape, &self.outbox);
+        self.outbox.other_scope(key, source, (places, head))
     }
 
     /// The frames that leave now.
@@ -284,9 +288,8 @@ fn a_subscription_that_begins_is_judged_again() {
     line.publish("", "a");
     for begun in [begun, other] {
         let id = if begun.key() == SubscriptionKey(0) { "held" } else { "free" };
-        let (query, place, head) = line.hub.join_rows("Task", 0, &list("a"), &line.outbox);
-        let asked = Asked { id: Some(RequestId::Text(id.into())), filter: None };
-        let load = line.outbox.subscribe(begun, asked, query, (place, head));
+        let (source, places, head) = line.hub.join_rows("Task", 0, Shape::all(list("a")), &line.outbox);
+        let load = line.outbox.subscribe(begun, asked(id), source, (places, head));
         line.page(load, &format!("page of {id}"), 1);
         line.outbox.loaded(load, 1);
     }
@@ -311,12 +314,12 @@ fn catching_up_waits_as_well() {
     let work = line.outbox.log_work().unwrap();
     assert_eq!(work.after, 0);
     line.outbox.answer_to(work.load, r#"{"method":"changes"}"#.into(), 2);
-    let (place, head) = line.hub.end_of(&work.query);
+    let (place, head) = line.hub.end_of(&work.source);
     line.outbox.caught_up(work.load, head, Some(place));
     assert_eq!(line.said(), [""; 0]);
     line.outbox.rescope_work();
     // It began anew for another reason meanwhile: what `read` said before the stop counts no more.
-    let (query, place, head) = line.hub.join_rows("Task", 0, &list("b"), &line.outbox);
+    let (query, place, head) = line.hub.join_rows("Task", 0, Shape::all(list("b")), &line.outbox);
     line.outbox.rescope(Which::All, 3);
     assert!(line.outbox.restart(&work, query, (place, head)).is_none());
     assert!(line.scope(key, &list("a")).is_none());

@@ -62,18 +62,7 @@ impl Reader<'_> {
     }
 
     fn field(&mut self, name: &str, condition: &RawValue) -> Result<Expr> {
-        let field = self.schema.fields.iter().find(|field| field.name == name && may_see(field));
-        let Some(field) = field else {
-            return Err(bad(format!("`where`: there is no field `{}` in `{}`", shown(name), self.model)));
-        };
-        if !field.indexed {
-            let usable = self.schema.fields.iter().filter(|field| may_see(field) && field.indexed);
-            let usable = usable.map(|field| field.name).collect::<Vec<_>>().join(", ");
-            let message =
-                format!("`where`: `{name}` of `{}` cannot be asked for: it can be {usable}", self.model);
-            return Err(bad(message));
-        }
-        let name = field.name;
+        let name = usable("where", name, self.model, self.schema)?;
         match condition.get().as_bytes().first() {
             Some(b'{') => {}
             Some(b'[') => {
@@ -133,6 +122,19 @@ impl Reader<'_> {
         }
         Ok(())
     }
+}
+
+/// The name of a field by which a client may ask for rows: one that is indexed and that it sees. `of` is where it named it.
+pub(super) fn usable(of: &str, name: &str, model: &str, schema: &Schema) -> Result<&'static str> {
+    let Some(field) = schema.fields.iter().find(|field| field.name == name && may_see(field)) else {
+        return Err(bad(format!("`{of}`: there is no field `{}` in `{model}`", shown(name))));
+    };
+    if !field.indexed {
+        let usable = schema.fields.iter().filter(|field| may_see(field) && field.indexed);
+        let usable = usable.map(|field| field.name).collect::<Vec<_>>().join(", ");
+        return Err(bad(format!("`{of}`: `{name}` of `{model}` cannot be asked for: it can be {usable}")));
+    }
+    Ok(field.name)
 }
 
 fn may_see(field: &FieldSchema) -> bool {

@@ -2,6 +2,7 @@
 
 mod depth;
 pub(crate) mod filter;
+pub(crate) mod place;
 pub(crate) mod reference;
 pub(crate) mod request;
 pub(crate) mod response;
@@ -15,7 +16,7 @@ use crate::model::Key;
 pub(crate) use self::{
     depth::exceeds_depth,
     request::{
-        Content, Frame, Hello, Message, Method, Mutation, Query, Request, Step, Subject, Target, Token,
+        Content, Frame, Hello, Message, Method, Mutation, Query, Request, Rows, Step, Subject, Target, Token,
     },
 };
 

@@ -28,6 +28,12 @@ const MAX_SCHEMA: usize = 48 * 1024;
 /// The longest `where`, in bytes: it is kept as long as the subscription.
 const MAX_FILTER: usize = 16 * 1024;
 
+/// The longest `order`, `after` and `until`, in bytes.
+const MAX_PLACE: usize = 4 * 1024;
+
+/// The most rows of a window, and of a `read` with a `limit`.
+const MAX_LIMIT: u64 = 1000;
+
 /// The longest text key that a client may use, in bytes.
 const MAX_KEY: usize = 256;
 
@@ -65,8 +71,7 @@ pub(crate) enum Request {
 /// What a `read` asks for.
 #[derive(Debug)]
 pub(crate) enum Target {
-    /// All rows, or those of a filter.
-    All(Option<Arc<str>>),
+    All(Arc<Rows>),
     Key(Key),
     /// The one that the client created under this cid.
     Created(Box<str>),
@@ -98,12 +103,29 @@ pub(crate) struct Hello {
     pub(crate) ack: Option<MutationId>,
 }
 
+/// Which rows are asked for, as it was sent: what it means depends on the model.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    /// `where`
+    pub(crate) filter: Option<Box<str>>,
+    pub(crate) order: Option<Box<str>>,
+    pub(crate) after: Option<Box<str>>,
+    pub(crate) until: Option<Box<str>>,
+    pub(crate) limit: Option<usize>,
+}
+
+impl Rows {
+    fn is_all(&self) -> bool {
+        let texts = [&self.filter, &self.order, &self.after, &self.until];
+        texts.into_iter().all(Option::is_none) && self.limit.is_none()
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     pub(crate) id: RequestId,
     pub(crate) model: Box<str>,
-    /// Its filter, as it was sent: which one it is depends on the model.
-    pub(crate) filter: Option<Arc<str>>,
+    pub(crate) rows: Arc<Rows>,
     pub(crate) since: Option<Box<str>>,
     /// What the client has had since then.
     pub(crate) since_seq: Option<Seq>,
@@ -188,9 +210,9 @@ impl Method {
 /// The fields of every method but the mutations'.
 const FIELDS: [(&str, &[&str]); 5] = [
     ("hello", &["client", "token", "schema"]),
-    ("subscribe", &["id", "modelname", "where", "since", "since_seq"]),
+    ("subscribe", &["id", "modelname", "where", "order", "limit", "after", "until", "since", "since_seq"]),
     ("unsubscribe", &["id"]),
-    ("read", &["id", "modelname", "model", "where"]),
+    ("read", &["id", "modelname", "model", "where", "order", "limit", "after", "until"]),
     ("ack", &[]),
 ];
 
@@ -443,12 +465,29 @@ impl<'a> Fields<'a> {
         Ok(Self::required(method, "modelname", self.text("modelname")?)?.into())
     }
 
-    fn filter(&self) -> Result<Option<Arc<str>>> {
-        let Some(raw) = self.0.get("where") else { return Ok(None) };
-        if raw.get().len() > MAX_FILTER {
-            return Err(bad(format!("`where` must be of at most {MAX_FILTER} bytes")));
+    fn raw(&self, name: &str, most: usize) -> Result<Option<Box<str>>> {
+        let Some(raw) = self.0.get(name) else { return Ok(None) };
+        if raw.get().len() > most {
+            return Err(bad(format!("`{name}` must be of at most {most} bytes")));
         }
         Ok(Some(raw.get().into()))
+    }
+
+    fn rows(&self) -> Result<Rows> {
+        let limit = match self.0.get("limit") {
+            None => None,
+            Some(raw) => match raw.get().parse() {
+                Ok(limit @ 1..=MAX_LIMIT) => usize::try_from(limit).ok(),
+                _ => return Err(bad(format!("`limit` must be a whole number from 1 to {MAX_LIMIT}"))),
+            },
+        };
+        Ok(Rows {
+            filter: self.raw("where", MAX_FILTER)?,
+            order: self.raw("order", MAX_PLACE)?,
+            after: self.raw("after", MAX_PLACE)?,
+            until: self.raw("until", MAX_PLACE)?,
+            limit,
+        })
     }
 
     fn other(&self, method: &'static str, ack: Option<MutationId>) -> Result<Request> {
@@ -466,7 +505,7 @@ impl<'a> Fields<'a> {
             "subscribe" => Ok(Request::Subscribe(Query {
                 id: Self::required(method, "id", self.id()?)?,
                 model: self.modelname(method)?,
-                filter: self.filter()?,
+                rows: Arc::new(self.rows()?),
                 since: self.text("since")?.map(Into::into),
                 since_seq: self.integer("since_seq")?,
             })),
@@ -474,11 +513,13 @@ impl<'a> Fields<'a> {
             "read" => {
                 self.id()?;
                 let model = self.modelname(method)?;
-                let filter = self.filter()?;
+                let rows = self.rows()?;
                 let target = match self.0.get("model") {
-                    None => Target::All(filter),
-                    Some(_) if filter.is_some() => {
-                        return Err(bad("a `read` has a `model` or a `where`".into()));
+                    None => Target::All(Arc::new(rows)),
+                    Some(_) if !rows.is_all() => {
+                        let message =
+                            "a `read` has a `model`, or a `where`, `order`, `limit`, `after` and `until`";
+                        return Err(bad(message.into()));
                     }
                     Some(raw) => {
                         let Ok(row) = serde_json::from_str::<Object<'_>>(raw.get()) else {

@@ -16,7 +16,8 @@ use crate::{
 };
 
 /// The features of this server that a client may rely on.
-const FEATURES: [&str; 7] = ["patch", "if_seq", "resume", "cid", "where", "action", "batch"];
+const FEATURES: [&str; 9] =
+    ["patch", "if_seq", "resume", "cid", "where", "order", "window", "action", "batch"];
 
 /// A JSON object under construction.
 struct Object {
@@ -92,6 +93,7 @@ pub(crate) struct Welcome<'a> {
     pub(crate) last: MutationId,
     pub(crate) outcomes: Vec<Bytes>,
     pub(crate) schema: BTreeMap<&'a str, String>,
+    pub(crate) indexed: BTreeMap<&'a str, Vec<&'a str>>,
     pub(crate) limits: BTreeMap<&'static str, usize>,
     pub(crate) heartbeat_ms: u64,
 }
@@ -102,6 +104,7 @@ pub(crate) fn welcome(welcome: &Welcome<'_>) -> Bytes {
         .field("last", &welcome.last)
         .rows("outcomes", welcome.outcomes.iter())
         .field("schema", &welcome.schema)
+        .field("indexed", &welcome.indexed)
         .field("features", &FEATURES)
         .field("limits", &welcome.limits)
         .field("heartbeat_ms", &welcome.heartbeat_ms)
@@ -139,13 +142,14 @@ pub(crate) fn row(model: &str, id: Option<&RequestId>, key: &Key, row: &WireRow)
         .end()
 }
 
-pub(crate) fn live(model: &str, id: Option<&RequestId>, seq: Seq, cursor: &str) -> Bytes {
+/// A window has no `cursor`.
+pub(crate) fn live(model: &str, id: Option<&RequestId>, seq: Seq, cursor: Option<&str>) -> Bytes {
     Object::method("live")
         .field("channel", &Channel::Collection(model))
         .field("modelname", model)
         .optional("id", id)
         .field("seq", &seq)
-        .field("cursor", cursor)
+        .optional("cursor", cursor.as_ref())
         .end()
 }
 
@@ -343,17 +347,57 @@ pub(crate) fn with_current(error: &crate::object::Object<'_>, current: Option<&W
     }
 }
 
-/// Several encoded messages as one frame: alone as it is, else an array.
-pub(crate) fn frame(messages: &[Bytes]) -> Bytes {
-    if let [message] = messages {
+/// The beginning of what a window's subscriber is told, up to what [`window_rows`] says to all of them.
+pub(crate) fn window(model: &str, id: Option<&RequestId>) -> Bytes {
+    Object::method("window")
+        .field("channel", &Channel::Collection(model))
+        .field("modelname", model)
+        .optional("query", id)
+        .json
+        .into()
+}
+
+/// The rest of it, the same for all: rows that came or changed with their seqs, and with the cids of those that were created by this very change; then the ids of
+/// rows that dropped out.
+pub(crate) fn window_rows<'a>(
+    ins: impl Iterator<Item = (&'a Bytes, Seq, Option<&'a str>)> + Clone,
+    outs: &[Key],
+    seq: Seq,
+) -> Bytes {
+    let object = Object { json: b"{".to_vec() };
+    let object = object
+        .rows("in", ins.clone().map(|(row, ..)| row))
+        .field("seqs", &ins.clone().map(|(_, seq, _)| seq).collect::<Vec<_>>());
+    let cids: Vec<_> = ins.map(|(.., cid)| cid).collect();
+    let object = if cids.iter().all(Option::is_none) { object } else { object.field("cids", &cids) };
+    let mut json = object.field("out", outs).field("seq", &seq).end().to_vec();
+    if let Some(first) = json.first_mut() {
+        *first = b',';
+    }
+    json.into()
+}
+
+/// Several encoded messages, each in parts, as one frame: alone as it is, else an array.
+pub(crate) fn frame<'a>(messages: impl ExactSizeIterator<Item = [&'a Bytes; 2]> + Clone) -> Bytes {
+    let is_one = messages.len() == 1;
+    if is_one
+        && let Some([message, rest]) = messages.clone().next()
+        && rest.is_empty()
+    {
         return message.clone();
     }
-    let mut json = Vec::with_capacity(messages.iter().map(|message| message.len() + 1).sum::<usize>() + 1);
-    for (index, message) in messages.iter().enumerate() {
-        json.push(if index == 0 { b'[' } else { b',' });
-        json.extend_from_slice(message);
+    let bytes: usize = messages.clone().map(|[head, rest]| head.len() + rest.len() + 1).sum();
+    let mut json = Vec::with_capacity(bytes + 1);
+    for (index, [head, rest]) in messages.enumerate() {
+        if !is_one {
+            json.push(if index == 0 { b'[' } else { b',' });
+        }
+        json.extend_from_slice(head);
+        json.extend_from_slice(rest);
     }
-    json.push(b']');
+    if !is_one {
+        json.push(b']');
+    }
     json.into()
 }
 
@@ -433,11 +477,25 @@ mod tests {
 
     #[test]
     fn a_frame_of_one_is_the_message_itself() {
-        let message = progress(1);
-        assert_eq!(frame(std::slice::from_ref(&message)), message);
+        let (one, two, rest) = (progress(1), progress(2), Bytes::new());
+        assert_eq!(frame([[&one, &rest]].into_iter()), one);
         assert_eq!(
-            text(&frame(&[progress(1), progress(2)])),
+            text(&frame([[&one, &rest], [&two, &rest]].into_iter())),
             r#"[{"method":"progress","seq":1},{"method":"progress","seq":2}]"#
         );
+    }
+
+    #[test]
+    fn a_window_is_told_in_two_parts() {
+        let id = RequestId::Text("top".into());
+        let (tea, milk) = (Bytes::from_static(br#"{"id":2}"#), Bytes::from_static(br#"{"id":3}"#));
+        let head = window("Todo", Some(&id));
+        let rows = window_rows([(&tea, 5, None), (&milk, 9, Some("c1"))].into_iter(), &[Key::Int(1)], 9);
+        assert_eq!(
+            text(&frame([[&head, &rows]].into_iter())),
+            r#"{"method":"window","channel":"sync:Todo","modelname":"Todo","query":"top","in":[{"id":2},{"id":3}],"seqs":[5,9],"cids":[null,"c1"],"out":[1],"seq":9}"#
+        );
+        let rest = window_rows([(&tea, 5, None)].into_iter(), &[], 9);
+        assert_eq!(text(&rest), r#","in":[{"id":2}],"seqs":[5],"out":[],"seq":9}"#);
     }
 }

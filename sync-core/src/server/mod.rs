@@ -143,7 +143,11 @@ impl Server {
                 }
             }
         });
-        let tasks = Tasks { committing, background: [forgetting, looking] };
+        let refilling = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.refill().await }
+        });
+        let tasks = Tasks { committing, background: [forgetting, looking, refilling] };
         let connections = watch::channel(0).0;
         let tickets = engine.limits().tickets;
         let authentication = self.authenticate.map(|authenticate| {
@@ -193,7 +197,7 @@ struct Shared {
 
 struct Tasks {
     committing: JoinHandle<()>,
-    background: [JoinHandle<()>; 2],
+    background: [JoinHandle<()>; 3],
 }
 
 impl Running {

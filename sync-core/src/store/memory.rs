@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::{
     Change, ClientRecord, ClientWrite, Decision, LogEntry, LogPage, MutationRecord, Opened, Page,
     Precondition, Select, Seq, Store, StoreError, StoreFuture, StoredRow, Table, Transaction,
-    rules::{self, Budget, Gather, Retention},
+    gather::Gather,
+    rules::{self, Budget, Retention},
 };
 use crate::model::{Key, KeyKind};
 
@@ -262,7 +263,8 @@ impl State {
         // In the order of the keys what comes before is not looked at.
         let after = select.after.as_ref().filter(|_| select.order_by().is_empty());
         let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(&after.key));
-        let mut gather = Gather::new(select);
+        let by_key = select.order_by().is_empty();
+        let mut gather = if by_key { Gather::in_order(select) } else { Gather::new(select) };
         for (key, row) in model.rows.range::<Key, _>((start, Bound::Unbounded)) {
             if !gather.add(row.stored(key)) {
                 break;

@@ -5,9 +5,11 @@
 //! and nothing in the trait speaks of SQL: the JSON of a row is opaque but for the fields that a [`Table`] says are
 //! indexed.
 
+mod gather;
 mod memory;
 mod rules;
 mod select;
+mod span;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -21,8 +23,8 @@ use crate::model::{Key, KeyKind};
 
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
-pub use self::{memory::MemoryStore, select::Select};
-pub use crate::model::{OrderBy, Place};
+pub use self::{gather::Gather, memory::MemoryStore, select::Select, span::Span};
+pub use crate::model::{Kind, OrderBy, Place};
 
 /// The number of a transaction in the store's one gapless order: 1, 2, 3, …; 0 is before all of them.
 pub type Seq = u64;
@@ -91,6 +93,8 @@ pub struct Table {
     pub name: &'static str,
     /// Integer or text ids.
     pub key_kind: KeyKind,
+    /// The JSON name of the id.
+    pub id: &'static str,
     /// The JSON names of the indexed fields, without the id.
     pub indexed: Vec<&'static str>,
     /// Differs when the stored form of the rows may differ.
@@ -101,7 +105,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// The model `name`, whose rows [`reencode`](Self::reencode) reads and writes.
+    /// The model `name`, whose rows [`reencode`](Self::reencode) reads and writes, and whose id is called `id`.
     pub fn new(
         name: &'static str,
         key_kind: KeyKind,
@@ -109,7 +113,7 @@ impl Table {
         hash: u64,
         reencode: Reencode,
     ) -> Self {
-        Self { name, key_kind, indexed, hash, reencode }
+        Self { name, key_kind, id: "id", indexed, hash, reencode }
     }
 }
 

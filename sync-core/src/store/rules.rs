@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Page, Place, Select, Seq, StoreError, StoredRow, Table, Transaction};
+use super::{Seq, StoreError, Table, Transaction};
 use crate::model::{Key, KeyKind};
 
 /// Refuses models that cannot be stored beside each other.
@@ -86,6 +86,7 @@ pub(super) fn text_ids(model: &str) -> StoreError {
 }
 
 /// Lets through what fits into a number of bytes, but always the first.
+#[derive(Debug)]
 pub(super) struct Budget {
     left: usize,
     used: bool,
@@ -104,60 +105,6 @@ impl Budget {
         self.used = true;
         self.left = self.left.saturating_sub(bytes);
         true
-    }
-}
-
-/// Makes a page of a model's rows, which it is given in the order of their keys.
-pub(super) struct Gather<'a> {
-    select: &'a Select,
-    budget: Budget,
-    rows: Vec<StoredRow>,
-    next: Option<Place>,
-    /// Where another order than that of the keys is asked for: all rows, to be sorted.
-    unsorted: Vec<(Place, StoredRow)>,
-}
-
-impl<'a> Gather<'a> {
-    pub(super) fn new(select: &'a Select) -> Self {
-        let budget = Budget::new(select.max_bytes);
-        Self { select, budget, rows: Vec::new(), next: None, unsorted: Vec::new() }
-    }
-
-    /// Takes the next row if it is asked for. Whether more are wanted.
-    pub(super) fn add(&mut self, row: StoredRow) -> bool {
-        if !self.select.matches(&row.body) {
-            return true;
-        }
-        let Some(place) = self.select.place(&row.key, &row.body) else { return true };
-        let order = self.select.order_by();
-        if self.select.after.as_ref().is_some_and(|after| place.compare(after, order).is_le()) {
-            return true;
-        }
-        if !order.is_empty() {
-            self.unsorted.push((place, row));
-            return true;
-        }
-        self.fits(row)
-    }
-
-    fn fits(&mut self, row: StoredRow) -> bool {
-        if self.rows.len() < self.select.limit.max(1) && self.budget.take(row.body.len()) {
-            self.rows.push(row);
-            return true;
-        }
-        self.next = self.rows.last().and_then(|last| self.select.place(&last.key, &last.body));
-        false
-    }
-
-    pub(super) fn page(mut self, seq: Seq) -> Page {
-        let mut unsorted = std::mem::take(&mut self.unsorted);
-        unsorted.sort_unstable_by(|(a, _), (b, _)| a.compare(b, self.select.order_by()));
-        for (_, row) in unsorted {
-            if !self.fits(row) {
-                break;
-            }
-        }
-        Page { rows: self.rows, seq, next: self.next }
     }
 }
 

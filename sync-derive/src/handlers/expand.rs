@@ -164,7 +164,7 @@ fn action(table: &Table, action: &Action) -> TokenStream {
     let (runtime, model) = (tokens::at(span, &table.runtime), &table.model);
     let names: Vec<_> = arguments.iter().map(|argument| &argument.name).collect();
     let types: Vec<_> = arguments.iter().map(|argument| &argument.ty).collect();
-    let texts = types.iter().map(|ty| tokens::compact(ty));
+    let texts = types.iter().map(tokens::compact);
     let variables: Vec<_> =
         (0..arguments.len()).map(|number| Ident::new(&format!("argument_{number}"), span)).collect();
     let read = (!arguments.is_empty()).then(|| quote_spanned!(span=> mut));

@@ -51,3 +51,20 @@ export function State() {
   useStatus(animals);
   return <p title={status}>{pending}</p>;
 }
+
+// Actions: by name, with their arguments and result.
+interface Zoo {
+  Animal: Models["Animal"] & { actions: { feed_all: { args: { diet: string }; result: number }; count: { args: {}; result: string } } };
+  Visit: Models["Visit"];
+}
+const zoo = connect<Zoo>();
+export const fed: Promise<number> = zoo.model("Animal").action("feed_all", { diet: "hay" });
+export const counted: Promise<string> = zoo.model("Animal").action("count");
+// @ts-expect-error: it takes a text
+zoo.model("Animal").action("feed_all", { diet: 1 });
+// @ts-expect-error: it takes arguments
+zoo.model("Animal").action("feed_all");
+// @ts-expect-error: there is no such action
+zoo.model("Animal").action("free_all");
+// @ts-expect-error: it has none
+zoo.model("Visit").action("count");

@@ -21,7 +21,7 @@ macro_rules! models {
     )*};
 }
 
-models! { Errors Patterns Plain Partly Helpers Aliases Lifetimes Conditional Elsewhere }
+models! { Errors Patterns Plain Partly Helpers Aliases Lifetimes Conditional Elsewhere Actions OnlyActions }
 
 #[derive(Debug)]
 struct MyError;
@@ -241,4 +241,62 @@ fn a_model_is_registered_at_its_name() {
 /// It is registered here.
 struct Somewhere {
     id: u64,
+}
+
+type Request<'a> = &'a Context;
+
+#[sync_handlers(crud)]
+impl Actions {
+    /// Documented.
+    #[action]
+    async fn plain(
+        ctx: &Context,
+        mut count: u32,
+        r#type: Option<String>,
+    ) -> Result<(u32, Option<String>), MyError> {
+        count += u32::try_from(ctx.attempt()).unwrap_or(0);
+        if count == 0 { Err(MyError) } else { Ok((count, r#type)) }
+    }
+
+    #[action]
+    async fn other<'a>(_: Request<'a>, rows: Vec<Self>) -> Result<Self> {
+        Ok(rows.into_iter().next().unwrap_or_default())
+    }
+
+    #[cfg(any())]
+    #[action]
+    async fn twice(_ctx: &Context, never: NoSuchType) -> Result<()> {}
+
+    #[cfg(not(any()))]
+    #[action]
+    async fn twice(_ctx: &Context) -> Result<()> {
+        Ok(())
+    }
+
+    async fn read(_ctx: &Context) -> Result<Filter<Self>> {
+        Ok(Filter::all())
+    }
+}
+
+/// It needs no `read`.
+#[sync_handlers]
+impl OnlyActions {
+    #[action]
+    async fn ping(_ctx: &Context) -> Result<&'static str> {
+        Ok("pong")
+    }
+}
+
+#[test]
+fn actions_are_registered() {
+    let table = |name: &str| {
+        let registered = inventory::iter::<HandlerRegistration>.into_iter().map(|table| format!("{table:?}"));
+        registered.into_iter().find(|table| table.contains(&format!("::{name} at"))).unwrap()
+    };
+    let actions = table("Actions");
+    assert!(
+        actions.starts_with(r#"["create", "read", "update", "delete", "plain", "other", "twice"]"#),
+        "{actions}"
+    );
+    assert!(table("OnlyActions").starts_with(r#"["ping"]"#));
 }

@@ -5,8 +5,13 @@
 //! up. The rest is the file and its lock ([`connection`]), the tables of the models ([`table`]) and bringing them up
 //! to date at the start ([`schema`]).
 
+#[cfg(test)]
+mod agreement;
 mod connection;
 mod error;
+mod page;
+#[cfg(test)]
+mod plans;
 mod reader;
 mod schema;
 mod table;
@@ -44,7 +49,7 @@ use crate::model::{Key, KeyKind};
 /// # The file, to read with the `sqlite3` shell
 ///
 /// A model has a table of its name with the columns `id`, `seq` and `body` (the row as JSON), and an indexed column
-/// for each field that is marked `index`, computed from the body. (A field called `id`, `seq` or `body`, or like
+/// for each field that is marked `index`, computed from the body (1 and 0 for booleans, NULL for arrays and objects). (A field called `id`, `seq` or `body`, or like
 /// another in all but case, has a column with `_` behind its name.) It may be read while the server runs:
 ///
 /// ```text

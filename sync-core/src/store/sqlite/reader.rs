@@ -7,13 +7,14 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::{
     connection::Database,
     error::cannot,
+    page,
     table::{SqlTable, Tables},
     value::{self, SqlKey},
 };
@@ -22,7 +23,7 @@ use crate::{
     store::{
         Change, ClientRecord, LogEntry, LogPage, MutationRecord, Outcome, Page, Select, Seq, StoreError,
         StoredRow,
-        rules::{self, Budget, Gather},
+        rules::{self, Budget},
     },
 };
 
@@ -47,7 +48,7 @@ impl Reader {
     pub(super) fn page(&self, table: &SqlTable, select: &Select) -> Result<Page, StoreError> {
         let read = || {
             let seq = log_range(&self.connection)?.head;
-            page(&self.connection, table, select, seq)
+            page::page(&self.connection, table, select, seq)
         };
         self.at_one_seq(read).map_err(cannot("read rows"))
     }
@@ -163,30 +164,6 @@ pub(super) fn get(
     connection.prepare_cached(&table.sql.get)?.query_row([SqlKey(key)], stored_row).optional()
 }
 
-/// The rows that are asked for.
-pub(super) fn page(
-    connection: &Connection,
-    table: &SqlTable,
-    select: &Select,
-    seq: Seq,
-) -> rusqlite::Result<Page> {
-    // In the order of the keys what comes before is not looked at.
-    let after = select.after.as_ref().filter(|_| select.order_by().is_empty());
-    let sql = if after.is_some() { &table.sql.page } else { &table.sql.first_page };
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = match after {
-        Some(after) => statement.query(params![i64::MAX, SqlKey(&after.key)])?,
-        None => statement.query([i64::MAX])?,
-    };
-    let mut gather = Gather::new(select);
-    while let Some(row) = rows.next()? {
-        if !gather.add(stored_row(row)?) {
-            break;
-        }
-    }
-    Ok(gather.page(seq))
-}
-
 /// What the log spans.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LogRange {
@@ -215,7 +192,7 @@ pub(super) fn last_mutation(connection: &Connection, client: &str) -> rusqlite::
         .optional()
 }
 
-fn stored_row(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
+pub(super) fn stored_row(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
     Ok(StoredRow { key: value::key(row, 0)?, seq: value::seq(row, 1)?, body: value::body(row, 2)? })
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     error::cannot,
-    reader,
+    page, reader,
     table::{self, SqlTable, Tables, identifier, key_literal, literal},
     value::{SqlBody, SqlKey},
 };
@@ -34,7 +34,7 @@ pub(super) fn open(
     for table in tables {
         let what = format!("make the database ready for the model `{}`", table.name);
         let stored = stored(connection, table).map_err(cannot(&what))?;
-        let model = match stored {
+        let mut model = match stored {
             Some(model) if model.keys == keys(table.key_kind) => model,
             Some(model) => {
                 log_is_stale = true;
@@ -44,7 +44,8 @@ pub(super) fn open(
             None => create(connection, table, 1)?,
         };
         let columns = table::columns(table);
-        drop_columns(connection, table, &model.columns, &columns).map_err(cannot(&what))?;
+        let is_recorded = model.columns == columns;
+        drop_columns(connection, table, &mut model.columns, &columns).map_err(cannot(&what))?;
         let next_id = next_id(connection, table, &model).map_err(cannot(&what))?;
         let sql_table = SqlTable::new(table, next_id);
         if model.hash != table.hash {
@@ -52,7 +53,7 @@ pub(super) fn open(
             reencode(connection, &sql_table, table.reencode, path)?;
         }
         add_columns(connection, table, &model.columns, &columns).map_err(cannot(&what))?;
-        if model.hash != table.hash || model.columns != columns {
+        if model.hash != table.hash || !is_recorded {
             record(connection, table, &columns).map_err(cannot(&what))?;
         }
         opened.insert(table.name, Arc::new(sql_table));
@@ -197,21 +198,45 @@ fn next_id(connection: &Connection, table: &Table, model: &StoredModel) -> rusql
     Ok(model.next_id.max(highest.map_or(1, |id| id.saturating_add(1))))
 }
 
+/// Drops columns that are not wanted, and those that an earlier version made of another expression.
 fn drop_columns(
     connection: &Connection,
     table: &Table,
-    stored: &BTreeMap<String, String>,
+    stored: &mut BTreeMap<String, String>,
     wanted: &BTreeMap<String, String>,
 ) -> rusqlite::Result<()> {
-    for (column, _) in stored.iter().filter(|(column, field)| wanted.get(*column) != Some(*field)) {
+    let mut gone = Vec::new();
+    for (column, field) in &*stored {
+        if wanted.get(column) != Some(field) || !is_up_to_date(connection, table, column, field)? {
+            gone.push(column.clone());
+        }
+    }
+    for column in gone {
         connection.execute_batch(&format!(
             "DROP INDEX IF EXISTS {}; ALTER TABLE {} DROP COLUMN {}",
-            index_name(table, column),
+            identifier(&index_name(table, &column)),
             identifier(table.name),
-            identifier(column)
+            identifier(&column)
         ))?;
+        stored.remove(&column);
     }
     Ok(())
+}
+
+fn is_up_to_date(
+    connection: &Connection,
+    table: &Table,
+    column: &str,
+    field: &str,
+) -> rusqlite::Result<bool> {
+    let sql = "SELECT sql FROM sqlite_schema WHERE type = ?1 AND name = ?2";
+    let find = |kind, name: &str| -> rusqlite::Result<Option<String>> {
+        connection.query_row(sql, [kind, name], |row| row.get(0)).optional()
+    };
+    let has_column =
+        find("table", table.name)?.is_some_and(|sql| sql.contains(&column_definition(column, field)));
+    let index = find("index", &index_name(table, column))?;
+    Ok(has_column && index == Some(index_definition(table, column, field)))
 }
 
 fn add_columns(
@@ -220,19 +245,30 @@ fn add_columns(
     stored: &BTreeMap<String, String>,
     wanted: &BTreeMap<String, String>,
 ) -> rusqlite::Result<()> {
-    for (column, field) in wanted.iter().filter(|(column, field)| stored.get(*column) != Some(*field)) {
-        let (name, index) = (identifier(table.name), index_name(table, column));
-        let (column, path) = (identifier(column), literal(&table::json_path(field)));
-        connection.execute_batch(&format!(
-            "ALTER TABLE {name} ADD COLUMN {column} GENERATED ALWAYS AS (json_extract(body, {path})) VIRTUAL;
-             CREATE INDEX {index} ON {name} ({column})"
-        ))?;
+    for (column, field) in wanted.iter().filter(|(column, _)| !stored.contains_key(*column)) {
+        let (name, definition) = (identifier(table.name), column_definition(column, field));
+        connection.execute_batch(&format!("ALTER TABLE {name} ADD COLUMN {definition}"))?;
+        connection.execute_batch(&index_definition(table, column, field))?;
     }
     Ok(())
 }
 
+fn column_definition(column: &str, field: &str) -> String {
+    format!("{} GENERATED ALWAYS AS ({}) VIRTUAL", identifier(column), table::column_value(field))
+}
+
+fn index_definition(table: &Table, column: &str, field: &str) -> String {
+    format!(
+        "CREATE INDEX {} ON {} ({}, {})",
+        identifier(&index_name(table, column)),
+        identifier(table.name),
+        identifier(column),
+        table::is_boolean(field)
+    )
+}
+
 fn index_name(table: &Table, column: &str) -> String {
-    identifier(&format!("sync_{}.{column}", table.name))
+    format!("sync_{}.{column}", table.name)
 }
 
 fn record(
@@ -263,7 +299,7 @@ fn reencode(
     let mut after = None;
     loop {
         let select = Select::all().limit(CHUNK_ROWS).max_bytes(CHUNK_BYTES).after(after);
-        let page = reader::page(connection, table, &select, 0).map_err(cannot(&what))?;
+        let page = page::page(connection, table, &select, 0).map_err(cannot(&what))?;
         for row in &page.rows {
             rows += 1;
             match reencode(&row.body) {

@@ -22,6 +22,10 @@ pub(super) struct SqlTable {
     pub(super) kind: KeyKind,
     pub(super) ids: Mutex<Ids>,
     pub(super) sql: Statements,
+    /// The id, as a field to look up by.
+    pub(super) id: SqlColumn,
+    /// The indexed fields.
+    pub(super) columns: Vec<SqlColumn>,
 }
 
 impl SqlTable {
@@ -31,8 +35,73 @@ impl SqlTable {
             kind: table.key_kind,
             ids: Mutex::new(Ids { next: next_id, end: next_id, used: false }),
             sql: Statements::new(table.name),
+            id: SqlColumn::new(table.name, table.id, "id", "0"),
+            columns: columns(table)
+                .iter()
+                .map(|(column, field)| {
+                    SqlColumn::new(table.name, field, &identifier(column), &is_boolean(field))
+                })
+                .collect(),
         }
     }
+
+    pub(super) fn column(&self, field: &str) -> Option<&SqlColumn> {
+        self.columns.iter().find(|column| column.field == field)
+    }
+}
+
+/// A column that rows are looked up by, with the statements that do: each prepared once a connection, whatever the filters are.
+///
+/// In all of them `?1` and `?2` are values. Where a range is asked for, the four are those from `?1` to `?2`, without the ends that are open.
+#[derive(Debug)]
+pub(super) struct SqlColumn {
+    pub(super) field: String,
+    /// The rows with the value `?1` (and `?2`: whether it is a boolean), by their ids, from `?3` on.
+    pub(super) rows_at: String,
+    /// How many they are, as far as `?3`.
+    pub(super) count_at: String,
+    /// The rows of a range; those of the id in its order.
+    pub(super) rows: [String; 4],
+    /// How many they are, as far as `?3`.
+    pub(super) count: [String; 4],
+    /// The least value in a range.
+    pub(super) least: [String; 4],
+    /// The greatest.
+    pub(super) greatest: [String; 4],
+}
+
+impl SqlColumn {
+    fn new(table: &str, field: &str, column: &str, is_boolean: &str) -> Self {
+        let table = identifier(table);
+        let at = format!("{column} IS ?1 AND {is_boolean} = ?2");
+        let ranged = |sql: &dyn Fn(&str) -> String| ranges(column).map(|range| sql(&range));
+        let order = if column == "id" { " ORDER BY id" } else { "" };
+        Self {
+            field: field.to_owned(),
+            rows_at: format!("SELECT id, seq, body FROM {table} WHERE {at} AND id >= ?3 ORDER BY id"),
+            count_at: format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {at} LIMIT ?3)"),
+            rows: ranged(&|range| format!("SELECT id, seq, body FROM {table} WHERE {range}{order}")),
+            count: ranged(&|range| {
+                format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {range} LIMIT ?3)")
+            }),
+            least: ranged(&|range| {
+                format!("SELECT {column} FROM {table} WHERE {range} ORDER BY {column} LIMIT 1")
+            }),
+            greatest: ranged(&|range| {
+                format!("SELECT {column} FROM {table} WHERE {range} ORDER BY {column} DESC LIMIT 1")
+            }),
+        }
+    }
+}
+
+fn ranges(column: &str) -> [String; 4] {
+    [(">=", "<="), (">", "<="), (">=", "<"), (">", "<")]
+        .map(|(low, high)| format!("{column} {low} ?1 AND {column} {high} ?2"))
+}
+
+/// Where the statements of a range are.
+pub(super) fn open_ends(low: bool, high: bool) -> usize {
+    usize::from(low) + 2 * usize::from(high)
 }
 
 /// The statements of a model, each prepared once a connection.
@@ -42,8 +111,8 @@ pub(super) struct Statements {
     pub(super) seq: String,
     pub(super) put: String,
     pub(super) delete: String,
-    pub(super) first_page: String,
-    pub(super) page: String,
+    /// The rows of a range of ids, the greatest first.
+    pub(super) back: [String; 4],
     pub(super) rewrite: String,
 }
 
@@ -58,8 +127,8 @@ impl Statements {
                  ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, body = excluded.body"
             ),
             delete: format!("DELETE FROM {table} WHERE id = ?1"),
-            first_page: format!("SELECT id, seq, body FROM {table} ORDER BY id LIMIT ?1"),
-            page: format!("SELECT id, seq, body FROM {table} WHERE id > ?2 ORDER BY id LIMIT ?1"),
+            back: ranges("id")
+                .map(|range| format!("SELECT id, seq, body FROM {table} WHERE {range} ORDER BY id DESC")),
             rewrite: format!("UPDATE {table} SET body = ?2 WHERE id = ?1"),
         }
     }
@@ -141,6 +210,20 @@ pub(super) fn columns(table: &Table) -> BTreeMap<String, String> {
 pub(super) fn json_path(field: &str) -> String {
     // SQLite reads a quoted label as JSON does a string.
     format!("$.{}", serde_json::Value::from(field))
+}
+
+/// What a column of an indexed field is: its value, so that a person reads and compares it in SQL as it stands in the JSON, with 1 and 0 for
+/// booleans. Arrays and objects are NULL, as they are equal to null in an order.
+pub(super) fn column_value(field: &str) -> String {
+    let path = literal(&json_path(field));
+    format!(
+        "CASE WHEN json_type(body, {path}) IN ('array', 'object') THEN NULL ELSE json_extract(body, {path}) END"
+    )
+}
+
+/// What the index of a column has besides, to tell `true` from 1 and `false` from 0: 1 for a boolean, else 0.
+pub(super) fn is_boolean(field: &str) -> String {
+    format!("(json_type(body, {}) IN ('true', 'false') IS TRUE)", literal(&json_path(field)))
 }
 
 /// A name, quoted for SQL.

@@ -1,12 +1,17 @@
 //! Keys and bodies as `SQLite`'s values.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rusqlite::{
     Row, ToSql,
     types::{FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
 
-use crate::{model::Key, store::Seq};
+use crate::{
+    model::{Key, Value},
+    store::Seq,
+};
 
 /// A key, to bind.
 pub(super) struct SqlKey<'a>(pub(super) &'a Key);
@@ -16,6 +21,54 @@ impl ToSql for SqlKey<'_> {
         Ok(ToSqlOutput::Borrowed(match self.0 {
             Key::Int(id) => ValueRef::Integer(*id),
             Key::Text(id) => ValueRef::Text(id.as_bytes()),
+        }))
+    }
+}
+
+/// A value of an indexed column.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum SqlValue {
+    Null,
+    Int(i64),
+    Real(f64),
+    Text(Arc<[u8]>),
+    /// What comes after all text. No column has it.
+    End,
+}
+
+impl SqlValue {
+    /// What the column has for this value: in the same order, but whole numbers above `i64::MAX` are rounded and may be the same.
+    pub(super) fn of(value: &Value) -> Self {
+        match value {
+            Value::Null | Value::Json(_) => Self::Null,
+            Value::Bool(value) => Self::Int((*value).into()),
+            Value::Int(value) => Self::Int(*value),
+            #[expect(clippy::cast_precision_loss, reason = "as SQLite does")]
+            Value::Uint(value) => Self::Real(*value as f64),
+            Value::Float(bits) => Self::Real(f64::from_bits(*bits)),
+            Value::Text(value) => Self::Text(value.as_bytes().into()),
+        }
+    }
+
+    pub(super) fn read(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Null => Self::Null,
+            ValueRef::Integer(value) => Self::Int(value),
+            ValueRef::Real(value) => Self::Real(value),
+            // It need not be UTF-8 where a person wrote half a surrogate pair.
+            ValueRef::Text(value) | ValueRef::Blob(value) => Self::Text(value.into()),
+        }
+    }
+}
+
+impl ToSql for SqlValue {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(value) => ValueRef::Integer(*value),
+            Self::Real(value) => ValueRef::Real(*value),
+            Self::Text(value) => ValueRef::Text(value),
+            Self::End => ValueRef::Blob(&[]),
         }))
     }
 }

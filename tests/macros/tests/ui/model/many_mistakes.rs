@@ -29,7 +29,7 @@ impl Todo {
     }
 
     #[action]
-    async fn clear(ctx: &Context) -> Result<u32> {
+    async fn clear(ctx: &Context, list: &str) -> Result<u32> {
         let _ = Todo::OWNER.eq(1);
         Ok(0)
     }

@@ -1,7 +1,7 @@
 #![allow(dead_code, unused_variables)]
 
 use serde::{Deserialize, Serialize};
-use sync_core::{Context, Filter, Result, SyncedModel, sync_handlers};
+use sync_core::{Context, Result, SyncedModel, sync_handlers};
 
 #[derive(Clone, Serialize, Deserialize, SyncedModel)]
 struct Todo {
@@ -11,12 +11,8 @@ struct Todo {
 
 #[sync_handlers]
 impl Todo {
-    async fn read(ctx: &Context) -> Result<Filter<Todo>> {
-        Ok(Filter::all())
-    }
-
     #[action]
-    async fn clear_completed(ctx: &Context, list: String) -> Result<u32> {
+    async fn clear(ctx: &Context, list: Option<&'static [u8]>) -> Result<u32> {
         Ok(0)
     }
 }

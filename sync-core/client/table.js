@@ -1,0 +1,184 @@
+/**
+ * All that is known here of one model: its collections, each of which is one subscription, and what its queries ask for.
+ * @module
+ */
+
+import { Collection } from "./collection.js";
+import { compare, comparison, conditions, directions, fieldsOf, normal, predicate } from "./where.js";
+
+/** @typedef {import("./collection.js").Host} Host */
+/** @typedef {import("./names.js").Names} Names */
+/** @typedef {import("./rows.js").Id} Id */
+/** @typedef {import("./rows.js").Row} Row */
+/** @typedef {import("./mutations.js").Part} Part */
+
+/** What the server can do with `where`, and with which fields of which model. @typedef {{features?: string[], indexed?: Record<string, string[]>}} Abilities */
+
+/**
+ * What is to be had.
+ * @typedef {object} Wanted
+ * @property {object} [where]
+ * @property {string | readonly string[]} [order]
+ * @property {number} [limit]
+ * @property {readonly any[]} [after] a place: only rows that come behind it
+ * @property {readonly any[]} [until] a place: only rows that come before it, or are there
+ */
+
+/** How many subscriptions that nobody holds any more are remembered with their rows, for one who comes back. */
+const REMEMBERED = 16;
+/** What the server takes. */
+const MOST_ROWS = 1_000;
+const MOST_FIELDS = 3;
+const MOST_TEXT = 16_000;
+
+export class Table {
+  /** By what they are subscriptions to. @type {Map<string, Collection>} */
+  collections = new Map();
+  #host;
+  /** @type {Map<Id, string>} */
+  #namesById = new Map();
+
+  /**
+   * @param {string} name
+   * @param {string} idName
+   * @param {Names} names
+   * @param {Host & {abilities: () => Abilities, opened: (collection: Collection) => void}} host
+   */
+  constructor(name, idName, names, host) {
+    this.name = name;
+    this.idName = idName;
+    this.names = names;
+    this.#host = host;
+  }
+
+  /** @param {Id} id of a row, or the name that stands for it */
+  keyOf(id) {
+    const known = this.names.idOf(id) ?? id;
+    return this.#namesById.get(known) ?? known;
+  }
+
+  /** A row that was created here has its id. @param {string} name @param {Id} id */
+  named(name, id) {
+    this.#namesById.set(id, name);
+    for (const { view } of this.collections.values()) view.settle(name, id);
+  }
+
+  /** A row as the queries here show it. @param {Id} id @returns {Row | undefined} */
+  shown(id) {
+    const held = this.#latest(({ isHeld }) => isHeld);
+    for (const collection of held) collection.flush();
+    return held.map(({ view }) => view.shown.get(this.keyOf(id))).find(Boolean);
+  }
+
+  /**
+   * A row as it is confirmed elsewhere: where it may come from when what is pending brings it into a collection.
+   * @param {Id} id
+   * @param {Collection} collection
+   * @returns {Row | undefined}
+   */
+  elsewhere(id, { rows: { status, holds } }) {
+    // What is not live may have rows that are not there any more.
+    const [best] = this.#latest(({ rows }) => rows.rows.has(id) && (rows.status === "live" || status !== "live"));
+    const row = best?.rows.rows.get(id);
+    // One that belongs where it is not is gone.
+    return row && !(status !== "loading" && holds?.(row)) ? row : undefined;
+  }
+
+  /** The seq of a row's last change. @param {Id} id @returns {number | undefined} */
+  seqOf(id) {
+    const [best] = this.#latest(({ rows }) => rows.rows.has(id));
+    return best?.rows.seqOf(id);
+  }
+
+  /** How many writes to a row are shown and not confirmed. @param {Id} id */
+  pending(id) {
+    return Math.max(0, ...this.#latest(() => true).map(({ view }) => view.pending(id)));
+  }
+
+  /** Whether all rows that may be seen are here. */
+  get isWhole() {
+    const all = this.collections.get("");
+    return all?.isHeld && all.rows.status !== "loading";
+  }
+
+  /** @param {(collection: Collection) => boolean} isOne */
+  #latest(isOne) {
+    return [...this.collections.values()].filter(isOne).sort((a, b) => b.rows.reached - a.rows.reached);
+  }
+
+  /** A row of a collection has changed, or its status: others may show the row too, with what is pending. @param {Id} [id] */
+  touched(id) {
+    if (this.collections.size > 1) for (const { view } of this.collections.values()) view.nudge(id);
+    this.#host.touched();
+  }
+
+  /**
+   * The subscription that has what is wanted, and perhaps more: what of it the server can judge it does.
+   * @param {Wanted} wanted
+   */
+  collection({ where = {}, order, limit = 0, after, until }) {
+    const { features = [], indexed } = this.#host.abilities();
+    const given = this.names.shown(where);
+    const asked = conditions(given);
+    const fields = directions(order).map(([field]) => field);
+    const isUsable = (/** @type {string} */ field) => field === this.idName || indexed?.[this.name]?.includes?.(field);
+    const sent = features.includes("where") ? asked.filter((part) => fieldsOf(part).every(isUsable) && isJson(part)) : [];
+    const isWhole = sent.length === asked.length;
+    /** @type {Wanted} */
+    let wanted = sent.length > 0 ? { where: isWhole ? given : Object.fromEntries(sent) } : {};
+    if (isWhole && features.includes("window") && fields.length <= MOST_FIELDS && fields.every(isUsable)) {
+      const isWindow = Number.isInteger(limit) && limit > 0 && limit <= MOST_ROWS;
+      if (isWindow || after || until) wanted = { ...wanted, order: fields.length > 0 ? [order ?? []].flat() : undefined, limit: isWindow ? limit : undefined, after, until };
+    }
+    // Of rows that refer to one without an id the server has none.
+    const isLocal = this.names.unsettled(given).size > 0;
+    let key = isLocal ? `? ${normal(given)}` : Object.keys(wanted).length > 0 ? JSON.stringify([normal(wanted.where), wanted.order, wanted.limit, after, until]) : "";
+    if (key.length > MOST_TEXT) [wanted, key] = [{}, ""];
+    let collection = this.collections.get(key);
+    if (!collection) {
+      collection = new Collection(this, key, wanted, isLocal, this.#host);
+      this.collections.set(key, collection);
+      this.#host.opened(collection);
+    }
+    return collection;
+  }
+
+  /** Whether a row is one of those that are wanted. @param {Wanted} wanted @returns {(row: Row) => boolean} */
+  judge({ where, order, after, until }) {
+    const holds = predicate(this.names.shown(where));
+    const from = after && this.#place(order, after);
+    const to = until && this.#place(order, until);
+    return (row) => holds(row) && !(from && from(row) <= 0) && !(to && to(row) > 0);
+  }
+
+  /** @param {string | readonly string[] | undefined} order */
+  comparison(order) {
+    const { idName, names } = this;
+    return comparison(order, ({ [idName]: a }, { [idName]: b }) => {
+      const [x, y] = [names.order(a) ?? -1, names.order(b) ?? -1];
+      return x - y || compare(a, b);
+    });
+  }
+
+  /** Where a row stands from a place. @param {string | readonly string[] | undefined} order @param {readonly any[]} place */
+  #place(order, place) {
+    const fields = directions(order);
+    const standIn = Object.fromEntries([...fields.map(([field], index) => [field, place[index]]), [this.idName, place.at(-1)]]);
+    const comparing = this.comparison(order);
+    return (/** @type {Row} */ row) => comparing(row, standIn);
+  }
+
+  /** Nobody holds a collection any more. @param {Collection} left */
+  left(left) {
+    this.collections.delete(left.key);
+    this.collections.set(left.key, left);
+    const idle = [...this.collections.values()].filter(({ isHeld }) => !isHeld);
+    for (const { key } of idle.slice(0, -REMEMBERED)) this.collections.delete(key);
+  }
+}
+
+/** Whether JSON has it. @param {any} value @returns {boolean} */
+function isJson(value) {
+  if (typeof value === "object" && value !== null) return Object.values(value).every(isJson);
+  return /string|boolean|object/.test(typeof value) || Number.isFinite(value);
+}

@@ -1,0 +1,26 @@
+#![allow(dead_code, unused_variables)]
+
+use serde::{Deserialize, Serialize};
+use sync_core::{Context, Result, SyncedModel, sync_handlers};
+
+#[derive(Clone, Serialize, Deserialize, SyncedModel)]
+struct Todo {
+    id: u64,
+    title: String,
+}
+
+#[sync_handlers]
+impl Todo {
+    #[action]
+    #[action]
+    async fn clear(ctx: &Context) -> Result<u32> {
+        Ok(0)
+    }
+
+    #[action(name = "all")]
+    async fn clear_all(ctx: &Context) -> Result<u32> {
+        Ok(0)
+    }
+}
+
+fn main() {}

@@ -1,0 +1,24 @@
+#![allow(dead_code, unused_variables)]
+
+use serde::{Deserialize, Serialize};
+use sync_core::{Context, Result, SyncedModel, sync_handlers};
+
+#[derive(Clone, Serialize, Deserialize, SyncedModel)]
+struct Todo {
+    id: u64,
+    title: String,
+}
+
+#[sync_handlers]
+impl Todo {
+    async fn clear_completed(ctx: &Context, list: String) -> Result<u32> {
+        Ok(0)
+    }
+
+    #[action]
+    async fn count(ctx: &Context) -> Result<u32> {
+        Ok(0)
+    }
+}
+
+fn main() {}
