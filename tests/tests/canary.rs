@@ -183,7 +183,7 @@ impl Tap {
                 match message {
                     Message::Text(text) => sender.send_modify(|heard| heard.frames.push(text.to_string())),
                     Message::Close(frame) => {
-                        sender.send_modify(|heard| heard.frames.push(format!("{frame:?}")))
+                        sender.send_modify(|heard| heard.frames.push(format!("{frame:?}")));
                     }
                     _ => {}
                 }
@@ -370,7 +370,7 @@ fn session(sees: &Mutex<HashMap<String, Vec<String>>>, name: &str) -> Session<Us
     let sees = sees.lock().unwrap()[name].clone();
     Session::new(User { name: name.into(), sees })
         .subject(name)
-        .expires_at(SystemTime::now() + Duration::from_secs(600))
+        .expires_at(SystemTime::now() + Duration::from_mins(10))
 }
 
 fn filter(dice: &mut Dice) -> Value {
@@ -426,6 +426,10 @@ async fn step(tap: &mut Tap, world: &mut World, dice: &mut Dice) {
             let id = format!("s{}", tap.subscriptions);
             let mut subscribe =
                 json!({"method":"subscribe","id":id,"modelname":"Vault","where":filter(dice)});
+            if dice.below(3) == 0 {
+                subscribe["order"] = json!([*dice.of(&["list", "-list"])]);
+                subscribe["limit"] = (1 + dice.below(5)).into();
+            }
             if let (Some(cursor), 0) = (tap.cursor(), dice.below(2)) {
                 subscribe["since"] = cursor.into();
             }
@@ -437,7 +441,7 @@ async fn step(tap: &mut Tap, world: &mut World, dice: &mut Dice) {
         }
         3 => {
             tap.send(&json!({"method":"read","id":"r","modelname":"Vault","where":filter(dice)}).to_string())
-                .await
+                .await;
         }
         4..6 => {
             let id = world
@@ -470,7 +474,7 @@ async fn step(tap: &mut Tap, world: &mut World, dice: &mut Dice) {
                 "{\"method\":\"steal\"}",
                 "{\"method\":\"read\",\"owner\":1}",
             ]))
-            .await
+            .await;
         }
         15 => {
             tap.settle().await;

@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_was_put_in_line_before_leaves_first() {
-        let (outbox, hub) = (std::sync::Arc::new(Outbox::new(1 << 20, Uuid::nil(), 0)), Hub::new(0));
+        let (outbox, hub) = (std::sync::Arc::new(Outbox::new(1 << 20, Uuid::nil(), 0)), Hub::new(0, 1 << 20));
         let is_sent = |era| outbox.sent_before(era).now_or_never().is_some();
         let first = outbox.end_authority();
         assert!(is_sent(first), "there is nothing");
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn nothing_is_put_in_line_for_a_session_that_is_over() {
-        let (outbox, hub) = (std::sync::Arc::new(Outbox::new(1 << 20, Uuid::nil(), 0)), Hub::new(0));
+        let (outbox, hub) = (std::sync::Arc::new(Outbox::new(1 << 20, Uuid::nil(), 0)), Hub::new(0, 1 << 20));
         assert!(!outbox.answer_if("{}".into(), || false));
         assert!(!outbox.outcome_if("{}".into(), 0, || false));
         assert!(outbox.frames(&hub, false).is_empty());
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_session_that_is_over_takes_what_waits_with_it() {
-        let hub = Hub::new(0);
+        let hub = Hub::new(0, 1 << 20);
         for (reason, frames) in [
             (DisconnectReason::Expired, 0),
             (DisconnectReason::Revoked, 0),
