@@ -67,14 +67,14 @@ say "npm packages of the tests"
 (cd tests && { [ -d node_modules ] && [ node_modules -nt package-lock.json ] || npm ci --no-audit --no-fund; }) || exit 2
 
 suite "formatting" cargo fmt --all --check
-suite "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
-suite "rust" cargo test --workspace --locked --no-fail-fast
+suite "clippy" cargo clippy --workspace --all-targets --features sync-core/jwt --locked -- -D warnings
+suite "rust" cargo test --workspace --features sync-core/jwt --locked --no-fail-fast
 suite "javascript" npm --prefix tests run --silent test:unit
 suite "javascript types" npm --prefix tests run --silent check
 
 if [ "$mode" = all ]; then
     suite "without the server" cargo clippy -p sync-core --no-default-features --locked -- -D warnings
-    suite "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+    suite "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features sync-core/jwt --locked
     suite "packages" cargo package -p sync-derive -p sync-core --locked --allow-dirty
 
     # Users' crates, which know nothing of the workspace.

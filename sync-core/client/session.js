@@ -180,14 +180,21 @@ export class Session {
       case "id_gap":
         return this.#renew();
       case "unauthenticated":
+        // Of a request alone: a handler's, or to be sent again under the session that follows.
+        if (message.request !== "hello") return this.#answered(message);
         // A token that is fixed will be no better the next time.
         return typeof this.#token === "function" || typeof this.#url === "function" ? this.#line.lost(false) : this.close(new SyncError(/** @type {any} */ (message)));
       default:
         // Said again it would be refused again.
         if (message.request === "hello" && !message.retry) return this.close(new SyncError(/** @type {any} */ (message)));
-        if (typeof message.id === "number") this.mutations.decide(message);
-        else this.#handlers.message(message);
+        return this.#answered(message);
     }
+  }
+
+  /** @param {Message} error of one request */
+  #answered(error) {
+    if (typeof error.id === "number") this.mutations.decide(error);
+    else this.#handlers.message(error);
   }
 
   /** @param {Message} welcome */

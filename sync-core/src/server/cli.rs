@@ -73,6 +73,11 @@ pub(super) async fn run(mut server: Server) -> Result<()> {
         None => line.serve.apply(&mut server)?,
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // What it logs below that is whole frames, with the tokens in them.
+    let filter = match "tungstenite=info".parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
     // A program that has set up tracing itself keeps its own.
     let ansi = std::io::stderr().is_terminal();
     let _ = fmt()
