@@ -185,7 +185,10 @@ impl Connection {
         // A read of all rows ends with a page of its own.
         let more = page.next.is_some() || pages.ends_at_live;
         let id = pages.subject.id.as_ref();
-        self.outbox.answer(response::page(pages.model.name(), id, &page.rows, page.seq, more));
+        // A page that found nothing yet says nothing.
+        if !page.rows.is_empty() || page.next.is_none() {
+            self.outbox.answer(response::page(pages.model.name(), id, &page.rows, page.seq, more));
+        }
         if page.next.is_none() {
             self.outbox.loaded(pages.key, pages.newest);
             self.engine.hub().wake_at(pages.newest, &self.outbox);

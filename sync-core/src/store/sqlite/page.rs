@@ -62,9 +62,9 @@ pub(super) fn page(
 /// When rows are collected instead of walked along.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Effort {
-    /// So few are collected at once. It takes about as long as a few hundred steps of a walk, which may be in vain.
+    /// So few are collected at once. It takes about as long as a few hundred steps of a walk, which may be in vain. Ten times as many where the order has several fields.
     pub(super) few: usize,
-    /// So many are collected when a walk has passed over as many; where the order has several fields, ten times as many.
+    /// So many are collected when a walk has passed over as many; ten times as many where the order has several fields.
     pub(super) most: usize,
 }
 
@@ -137,7 +137,7 @@ impl<'a> Pager<'a> {
 
     pub(super) fn page(&self, seq: Seq) -> rusqlite::Result<Page> {
         let narrow = self.narrow(&self.select.filter)?;
-        if let Some(narrow) = narrow.as_ref().filter(|narrow| narrow.count <= self.effort.few) {
+        if let Some(narrow) = narrow.as_ref().filter(|narrow| narrow.count <= self.few()) {
             return Ok(self.collect(narrow)?.page(seq));
         }
         let narrow = narrow.filter(|narrow| narrow.count <= self.most());
@@ -156,9 +156,17 @@ impl<'a> Pager<'a> {
         }
     }
 
-    /// At most so many rows are collected: more where the order has several fields, and a walk has to sort those that are equal in the first.
+    fn few(&self) -> usize {
+        self.effort.few.saturating_mul(self.worth())
+    }
+
     fn most(&self) -> usize {
-        if self.select.order.len() > 1 { self.effort.most * 10 } else { self.effort.most }
+        self.effort.most.saturating_mul(self.worth())
+    }
+
+    /// A walk costs more where the order has several fields: it has to sort all rows that are equal in the first.
+    fn worth(&self) -> usize {
+        if self.select.order.len() > 1 { 10 } else { 1 }
     }
 
     /// The narrowest way to the rows that a filter can have: a column's ranges, or several columns' where it is enough that one part holds.
@@ -170,7 +178,7 @@ impl<'a> Pager<'a> {
             }
         };
         for column in self.columns() {
-            if narrowest.as_ref().is_some_and(|narrow| narrow.count <= self.effort.few) {
+            if narrowest.as_ref().is_some_and(|narrow| narrow.count <= self.few()) {
                 return Ok(narrowest);
             }
             if let Some(spans) = span::of(filter, &column.field) {
