@@ -13,7 +13,9 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use sync_core::{Context, Error, Filter, Handle, Position, Result, Server, SyncType, SyncedModel, sync_handlers};
+use sync_core::{
+    Context, Error, Filter, Handle, Position, Result, Server, SyncType, SyncedModel, sync_handlers,
+};
 use tokio::time;
 
 /// A column of the board.
@@ -98,7 +100,8 @@ async fn add(State(handle): State<Handle>, title: String) -> Result<Response, Re
         let title = title.clone();
         async move {
             // Nobody else's card comes to the same place: what was looked up is still so when this commits.
-            let last = ctx.query(Card::COLUMN.eq(Column::Todo)).order([Card::POSITION.desc()]).first().await?;
+            let last =
+                ctx.query(Card::COLUMN.eq(Column::Todo)).order([Card::POSITION.desc()]).first().await?;
             let position = Position::between(last.as_ref().map(|card| &card.position), None);
             let card = Card { id: 0, title, column: Column::Todo, position, done_at: None };
             ctx.insert(card.checked(&ctx)?).await

@@ -132,7 +132,11 @@ impl Member {
 
     async fn moderator(ctx: &Context, room: u64, person: u64) -> Result<Self> {
         let member = Self::in_room(ctx, room, person).await?;
-        if member.moderator { Ok(member) } else { Err(Error::new(ErrorCode::Forbidden, "only a moderator may do this")) }
+        if member.moderator {
+            Ok(member)
+        } else {
+            Err(Error::new(ErrorCode::Forbidden, "only a moderator may do this"))
+        }
     }
 }
 

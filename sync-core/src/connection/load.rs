@@ -225,7 +225,10 @@ impl Connection {
         };
         let is_limited = pages.selection.shape.first.is_some();
         if page.next.is_some() && !is_limited {
-            self.outbox.answer_to(load, message(true), page.seq);
+            // A page that has found nothing yet says nothing.
+            if !page.rows.is_empty() {
+                self.outbox.answer_to(load, message(true), page.seq);
+            }
             hub.wake_at(page.seq, &self.outbox);
             pages.after = page.next;
             return Some(pages);

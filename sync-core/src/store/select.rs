@@ -2,7 +2,7 @@
 
 use super::span::{self, Span};
 use crate::model::{
-    Filter, Key, Order, OrderBy, Place,
+    Filter, Key, Order, OrderBy, Place, Value,
     filter::{Expr, FieldValues, Names},
     order::OrderList,
 };
@@ -151,4 +151,12 @@ impl Select {
 pub(super) struct Look {
     pub(super) matches: bool,
     pub(super) place: Option<Place>,
+}
+
+impl Look {
+    /// The value in the first field of the order.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn value(&self) -> Option<&Value> {
+        self.place.as_ref().and_then(|place| place.values.first())
+    }
 }
