@@ -608,7 +608,7 @@ impl Outbox {
             if state.closing.is_some_and(DisconnectReason::is_at_once) {
                 return Vec::new();
             }
-            state.writing = Some(state.era);
+            state.writing = Some(state.oldest());
             // One head for the changes and the outcomes: those up to it were in line before it was set.
             let head = state.reach(hub.head());
             made_room = state.answer_bytes + state.outcome_bytes >= self.limit;

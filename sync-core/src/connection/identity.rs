@@ -151,8 +151,9 @@ impl Connection {
     /// Asks again with what the client came with, after its session was revoked.
     async fn renew(&self, identity: &Identity, old: &Authority) -> Result<(), DisconnectReason> {
         let deadline = Instant::now() + PATIENCE;
-        let mark = self.outbox.end_authority();
+        // Stopped first: what was taken out before is of the old session.
         self.outbox.rescope(Which::All, 0);
+        let mark = self.outbox.end_authority();
         let token = identity.known.lock().as_ref().and_then(|known| known.token.clone());
         let session = identity.ask(token.as_ref(), PATIENCE).await.map_err(|error| {
             // Only the kind: the text may say of the token what is in it.

@@ -66,6 +66,13 @@ impl Outbox {
 }
 
 impl State {
+    /// The era of the oldest that is in line; the present one if nothing is.
+    pub(super) fn oldest(&self) -> Era {
+        let answer = self.answers.front().map(|answer| answer.era);
+        let outcome = self.outcomes.front().map(|outcome| outcome.era);
+        answer.into_iter().chain(outcome).fold(self.era, Era::min)
+    }
+
     fn has_before(&self, era: Era) -> bool {
         self.writing.is_some_and(|writing| writing < era)
             || self.answers.iter().any(|answer| answer.of.is_none() && answer.era < era)
