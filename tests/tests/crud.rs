@@ -1,7 +1,8 @@
 //! The requests of the protocol, one by one, typed in by hand: without a `hello`.
 
 use serde_json::{Value, json};
-use sync_tests::TestServer;
+use sync_tests::{Client, TestServer};
+use uuid::Uuid;
 
 #[tokio::test]
 async fn create_read_update_patch_delete() {

@@ -4,6 +4,7 @@
 // the messages of a room, and gets them only as a member.
 
 import { connect } from "/sync/client.js";
+import { pages } from "/sync/pages.js";
 
 /** @typedef {{id: number, name: string}} Person */
 /** @typedef {{id: number, name: string}} Room */
@@ -120,14 +121,14 @@ page.say.addEventListener("submit", (/** @type {Event} */ event) => {
 });
 page.scroll.addEventListener("scroll", () => {
   isAtEnd = page.scroll.scrollHeight - page.scroll.scrollTop - page.scroll.clientHeight < 40;
-  if (page.scroll.scrollTop < 300 && feed?.hasMore) feed.more(PAGE);
+  if (page.scroll.scrollTop < 300 && feed?.hasMore) feed.more();
 });
 
 /** Opens the messages of a room that I am a member of, and closes them when I am no more. */
 function openFeed() {
   const isMember = membership(current) !== undefined;
   if (isMember && !feed) {
-    feed = messages.query({ where: { room: current }, order: "-id", limit: PAGE });
+    feed = pages(messages.query({ where: { room: current }, order: "-id", limit: PAGE }));
     feed.subscribe(renderMessages);
   } else if (!isMember && feed) {
     feed.close();
