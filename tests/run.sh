@@ -83,9 +83,10 @@ if [ "$mode" = all ]; then
     done
 
     if [ ! -x "${CHROMIUM:-/usr/bin/chromium}" ]; then need chromium chromium || exit 2; fi
-    suite "examples" cargo build -p todo -p react-poll --locked
+    suite "examples" cargo build -p todo -p react-poll -p board -p chat --locked
     suite "react page" bash -c "cd examples/react && npm ci --no-audit --no-fund && npm run build"
-    suite "browsers" timeout 1200 env TODO_BIN="$root/target/debug/todo" POLL_BIN="$root/target/debug/react-poll" npm --prefix tests run --silent test:browser
+    suite "browsers" timeout 1200 env TODO_BIN="$root/target/debug/todo" POLL_BIN="$root/target/debug/react-poll" \
+        BOARD_BIN="$root/target/debug/board" CHAT_BIN="$root/target/debug/chat" npm --prefix tests run --silent test:browser
 
     suite "load" cargo bench -p sync-tests --bench load --locked
     suite "routing" cargo bench -p sync-tests --bench routing --locked

@@ -242,6 +242,35 @@ pub fn sync_type(input: TokenStream) -> TokenStream {
 /// The error of a `Result` is `sync_core::Error`, or any type that implements `std::error::Error`; that is an internal
 /// error to clients. `Self`, patterns and type aliases are fine in the signatures. The futures are `Send`.
 ///
+/// # Actions
+///
+/// `#[action]` marks any other call of clients. Its name and those of its arguments are the function's:
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use sync_core::{Context, Result, SyncedModel, sync_handlers};
+/// # #[derive(Clone, Serialize, Deserialize, SyncedModel)]
+/// # struct Todo { id: u64, #[sync(index)] list: String, #[sync(index)] completed: bool }
+/// #[sync_handlers(crud)]
+/// impl Todo {
+///     /// Deletes what is done.
+///     #[action]
+///     async fn clear_completed(ctx: &Context, list: String, at_most: Option<usize>) -> Result<usize> {
+///         let mine = ctx.scope::<Todo>().await?;
+///         let done = ctx.query(mine & Todo::LIST.eq(list) & Todo::COMPLETED.eq(true));
+///         let done = done.limit(at_most.unwrap_or(100)).await?;
+///         for todo in &done {
+///             ctx.delete(todo).await?;
+///         }
+///         Ok(done.len())
+///     }
+/// }
+/// ```
+///
+/// Arguments own their values and have serde's `Deserialize`; those that may be null may be left out. The result is anything with `Serialize`.
+/// An action is one transaction, done once. It has the server's own authority: what it may touch it asks `ctx.scope` for. An impl may have
+/// actions alone. Their documentation goes to `models.d.ts`, and so do the types that have a `SyncType`.
+///
 /// # Arguments
 ///
 /// - `#[sync_handlers(crud)]` gives those of `create`, `update`, `delete` and `read` that the impl does not write their

@@ -988,3 +988,42 @@ async fn server_code_has_the_same_calls() {
     assert_eq!(rows.insert(new()).await.unwrap_err().code(), ErrorCode::Shutdown);
     assert_eq!(rows.get::<Order>(first.id).await.unwrap_err().code(), ErrorCode::Shutdown);
 }
+
+/// A client knows the types of actions, and is told when they are no more what it was built for.
+#[tokio::test]
+async fn actions_are_typed() {
+    let server = TestServer::memory().await;
+    let (_, declarations) = sync_tests::http::get(server.address, "/sync/models.d.ts", "").await;
+    for text in [
+        "\n/** The actions of `Cell`. */\nexport type CellActions = {\n  /** Does all steps. */\n  run: { args: { steps: Step[] }; result: Seen };\n",
+        "  audit: { args: { stop?: string | null }; result: [number, number] };\n",
+        "  transfer: { args: { amount: number }; result: null };\n",
+        "indexed: \"id\" | \"group\" | \"value\"; actions: CellActions };\n",
+        "export interface Seen {\n",
+    ] {
+        assert!(declarations.contains(text), "{text}\n{declarations}");
+    }
+    let (_, welcome) = Client::hello(server.address, Uuid::new_v4(), None).await;
+    let print = welcome["schema"]["Account"].as_str().unwrap().to_owned();
+    let kept = |of: &str| print.split(',').filter(|part| !part.starts_with(of)).collect::<Vec<_>>().join(",");
+    for (schema, difference) in [
+        (print.clone(), None),
+        (kept("audit"), None),
+        (kept("audit.stop:"), None),
+        (kept("transfer.amount:"), Some("the new argument `amount` of the action `transfer` is required")),
+        (format!("{print},close:000000 a"), Some("there is no action `close` any more")),
+    ] {
+        let mut client = server.client().await;
+        client
+            .send(&json!({"method": "hello", "client": Uuid::new_v4(), "schema": {"Account": schema}}))
+            .await;
+        let answer = client.receive().await;
+        match difference {
+            None => assert_eq!(answer["method"], "welcome", "{answer}"),
+            Some(difference) => {
+                assert_eq!(answer["code"], "schema_mismatch", "{answer}");
+                assert!(answer["message"].as_str().unwrap().contains(difference), "{answer}");
+            }
+        }
+    }
+}

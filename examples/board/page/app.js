@@ -8,6 +8,8 @@ import { between } from "/sync/position.js";
 
 /** @typedef {"todo" | "doing" | "done"} Column */
 /** @typedef {{id: number, title: string, column: Column, position: string, done_at: number | null}} Card */
+/** @typedef {{row: Card, insert: Omit<Card, "id" | "done_at">, patch: Partial<Omit<Card, "id" | "done_at">>, id: "id", indexed: "id" | "column" | "position"}} CardTypes */
+/** @typedef {number | import("/sync/client.js").Cid} Key what a card is called here: the same before and after the server gives it its id */
 /** @typedef {{li: HTMLLIElement, title: HTMLElement, card: Card}} Item */
 
 /** @type {readonly [Column, string][]} */
@@ -17,15 +19,16 @@ const COLUMNS = [
   ["done", "Done"],
 ];
 
+/** @type {import("/sync/client.js").Database<{Card: CardTypes}>} */
 const db = connect({ storage: "indexeddb" });
 const cards = db.model("Card");
 const status = /** @type {HTMLElement} */ (document.querySelector(".status"));
 const unsaved = /** @type {HTMLElement} */ (document.querySelector(".unsaved"));
 const problems = /** @type {HTMLElement} */ (document.querySelector(".problems"));
 
-/** By the card's key, which stays the same when the server gives the card its id. @type {Map<any, Item>} */
+/** By the card's key, which stays the same when the server gives the card its id. @type {Map<Key, Item>} */
 const items = new Map();
-/** The card that is being dragged. @type {any} */
+/** The card that is being dragged. @type {Key | undefined} */
 let dragged;
 
 const columns = COLUMNS.map(([column, name]) => makeColumn(column, name));
@@ -109,12 +112,12 @@ function forget() {
 
 /** @param {Column} column */
 function rowsOf(column) {
-  return /** @type {{query: any}} */ (columns.find((other) => other.column === column)).query.rows;
+  return columns.find((other) => other.column === column)?.query.rows ?? [];
 }
 
 /** Before which card of the list a point is; null: after all. @param {HTMLElement} list @param {number} y */
 function placeUnder(list, y) {
-  const others = /** @type {HTMLElement[]} */ ([...list.children]).filter((li) => li !== items.get(dragged)?.li);
+  const others = /** @type {HTMLElement[]} */ ([...list.children]).filter((li) => dragged === undefined || li !== items.get(dragged)?.li);
   return others.find((li) => y < li.getBoundingClientRect().top + li.offsetHeight / 2) ?? null;
 }
 
@@ -132,15 +135,15 @@ function unmark() {
 
 /**
  * Puts a card into a column, before another one or at the end.
- * @param {any} key
+ * @param {Key} key
  * @param {Column} column
  * @param {HTMLElement | null} before
  */
 function move(key, column, before) {
   const item = items.get(key);
   if (!item) return;
-  const others = rowsOf(column).filter((/** @type {Card} */ card) => cards.key(card) !== key);
-  const index = before ? others.findIndex((/** @type {Card} */ card) => items.get(cards.key(card))?.li === before) : -1;
+  const others = rowsOf(column).filter((card) => cards.key(card) !== key);
+  const index = before ? others.findIndex((card) => items.get(cards.key(card))?.li === before) : -1;
   const at = index < 0 ? others.length : index;
   const [left, right] = [others[at - 1], others[at]];
   if (item.card.column === column && left?.position < item.card.position && !(right?.position <= item.card.position)) return;
@@ -162,7 +165,7 @@ function itemOf(card) {
 }
 
 /**
- * @param {any} key
+ * @param {Key} key
  * @param {Card} card
  * @returns {Item}
  */
@@ -194,13 +197,13 @@ function makeItem(key, card) {
   return item;
 }
 
-/** @param {any} key */
+/** @param {Key} key */
 function remove(key) {
   const item = items.get(key);
   if (item) cards.delete(item.card.id);
 }
 
-/** One step with the keyboard. @param {any} key @param {string} arrow */
+/** One step with the keyboard. @param {Key} key @param {string} arrow */
 function step(key, arrow) {
   const item = /** @type {Item} */ (items.get(key));
   const { column } = item.card;

@@ -11,8 +11,23 @@ import { pages } from "/sync/pages.js";
 /** @typedef {{id: string, room: number, person: number, moderator: boolean, unread: number}} Member */
 /** @typedef {{id: number, room: number, text: string, author: number | null, sent_at: number}} Message */
 
+/**
+ * @template R, I, [A={}]
+ * @typedef {{row: R, insert: I, patch: never, id: "id", indexed: "id" | keyof R & string, actions: A}} Types
+ */
+/**
+ * @typedef {{
+ *   Person: Types<Person, never>,
+ *   Room: Types<Room, never, Record<"join" | "leave" | "mark_read", {args: {room: number}, result: null}>
+ *     & {open: {args: {name: string}, result: number}, remove: {args: {room: number, person: number}, result: null}}>,
+ *   Member: Types<Member, never>,
+ *   Message: Types<Message, {room: number, text: string}>,
+ * }} Models
+ */
+
+/** @type {import("/sync/client.js").Database<Models>} */
 const db = connect();
-const [people, rooms, members, messages] = ["Person", "Room", "Member", "Message"].map((name) => db.model(name));
+const [people, rooms, members, messages] = [db.model("Person"), db.model("Room"), db.model("Member"), db.model("Message")];
 
 /** @param {string} selector @returns {any} */
 const find = (selector) => document.querySelector(selector);
@@ -45,6 +60,8 @@ let me;
 let current;
 /** Its messages, the newest first. @type {any} */
 let feed;
+/** Whether the server is being told that I have read all. */
+let isMarking = false;
 /** Whether the newest message is in view: then it stays so. */
 let isAtEnd = true;
 
@@ -95,17 +112,17 @@ page.openRoom.addEventListener("submit", async (/** @type {Event} */ event) => {
   const id = await rooms.action("open", { name }).catch(() => (input.value ||= name) && undefined);
   if (id) location.hash = `#/${id}`;
 });
-page.join.querySelector("button").addEventListener("click", () => rooms.action("join", { room: current }));
-page.leave.addEventListener("click", () => rooms.action("leave", { room: current }));
+page.join.querySelector("button").addEventListener("click", () => current && rooms.action("join", { room: current }));
+page.leave.addEventListener("click", () => current && rooms.action("leave", { room: current }));
 
 /** @param {number | undefined} room @param {number | undefined} [person] @returns {Member | undefined} */
 function membership(room, person = me) {
-  return memberships.rows.find((/** @type {Member} */ member) => member.room === room && member.person === person);
+  return memberships.rows.find((member) => member.room === room && member.person === person);
 }
 
 /** @param {number | null} id */
 function nameOf(id) {
-  return id === null ? "Announcement" : (everybody.rows.find((/** @type {Person} */ person) => person.id === id)?.name ?? "Somebody");
+  return id === null ? "Announcement" : (everybody.rows.find((person) => person.id === id)?.name ?? "Somebody");
 }
 
 // Messages.
@@ -114,10 +131,10 @@ page.say.addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
   const input = page.say.querySelector("input");
   const text = input.value.trim();
-  if (!text) return;
+  if (!text || !current) return;
   input.value = "";
   isAtEnd = true;
-  messages.create({ room: current, text, author: me, sent_at: Date.now() });
+  messages.create({ room: current, text });
 });
 page.scroll.addEventListener("scroll", () => {
   isAtEnd = page.scroll.scrollHeight - page.scroll.scrollTop - page.scroll.clientHeight < 40;
@@ -148,9 +165,12 @@ function renderMessages() {
   if (document.visibilityState === "visible") markRead();
 }
 
-function markRead() {
+async function markRead() {
   const member = membership(current);
-  if (member && member.unread > 0 && db.status === "online") rooms.action("mark_read", { room: current });
+  if (!member?.unread || isMarking || db.status !== "online") return;
+  isMarking = true;
+  await rooms.action("mark_read", { room: member.room }).catch(() => {});
+  isMarking = false;
 }
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && markRead());
 
@@ -163,17 +183,19 @@ function makeMessage() {
 /** @param {any} li @param {Message} message */
 function showMessage(li, message) {
   const [author, time, text, remove] = li.children;
-  const sent = new Date(message.sent_at);
-  author.textContent = nameOf(message.author);
+  // The server says who and when: until then it is me, now.
+  const { author: by = me ?? null, sent_at = Date.now() } = message;
+  const sent = new Date(sent_at);
+  author.textContent = nameOf(by);
   author.dir = text.dir = "auto";
   time.dateTime = sent.toISOString();
   time.textContent = sent.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   text.textContent = message.text;
-  li.classList.toggle("mine", message.author === me);
+  li.classList.toggle("mine", by === me);
   li.classList.toggle("pending", messages.pending(message) > 0);
   remove.textContent = "Delete";
   remove.type = "button";
-  remove.hidden = message.author !== me && !membership(current)?.moderator;
+  remove.hidden = by !== me && !membership(current)?.moderator;
   remove.onclick = () => messages.delete(message.id);
 }
 
@@ -182,14 +204,14 @@ function showMessage(li, message) {
 function render() {
   openFeed();
   const member = membership(current);
-  const room = allRooms.rows.find((/** @type {Room} */ other) => other.id === current);
+  const room = allRooms.rows.find((other) => other.id === current);
   page.me.textContent = nameOf(me ?? null);
   reuse(page.rooms, allRooms.rows, (each) => each.id, makeRoom, showRoom);
   page.noRooms.hidden = allRooms.status === "loading" || allRooms.rows.length > 0;
   page.roomName.textContent = room ? room.name : "Choose a room";
   page.leave.hidden = page.say.hidden = page.members.hidden = !member;
   page.join.hidden = !room || member !== undefined || memberships.status === "loading";
-  const inRoom = memberships.rows.filter((/** @type {Member} */ other) => other.room === current);
+  const inRoom = memberships.rows.filter((other) => other.room === current);
   reuse(page.memberList, inRoom, (other) => other.id, makeMember, showMember);
   page.beginning.hidden = !feed || feed.status === "loading" || feed.hasMore;
   renderMessages();

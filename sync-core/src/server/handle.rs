@@ -17,15 +17,15 @@ use crate::{
 /// [`transaction`](Self::transaction) makes one of several.
 ///
 /// ```no_run
-/// use axum::{Json, Router, extract::State, routing::post};
+/// use axum::{Router, extract::State, http::StatusCode, routing::post};
 /// use sync_core::{Filter, Handle, Result, Server};
 /// # use serde::{Serialize, Deserialize};
 /// # #[derive(Clone, Serialize, Deserialize, sync_core::SyncedModel)]
 /// # struct Todo { id: u64, title: String, #[sync(index)] completed: bool }
 ///
-/// async fn add(State(rows): State<Handle>, title: String) -> Json<u64> {
-///     let todo = rows.insert(Todo { id: 0, title, completed: false }).await.unwrap();
-///     Json(todo.id)
+/// async fn add(State(rows): State<Handle>, title: String) -> Result<String, StatusCode> {
+///     let todo = rows.insert(Todo { id: 0, title, completed: false }).await;
+///     Ok(todo.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?.id.to_string())
 /// }
 ///
 /// #[tokio::main]
