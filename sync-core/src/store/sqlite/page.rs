@@ -66,11 +66,13 @@ pub(super) struct Effort {
     pub(super) few: usize,
     /// So many are collected when a walk has passed over as many; ten times as many where the order has several fields.
     pub(super) most: usize,
+    /// More equal rows than this are not turned around where the greatest values come first, but read the other way.
+    pub(super) equal: usize,
 }
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { few: 500, most: 5_000 }
+        Self { few: 500, most: 5_000, equal: 64 }
     }
 }
 
@@ -355,7 +357,7 @@ impl<'a> Pager<'a> {
                     return false;
                 }
                 equal.push((look, row));
-                is_long = equal.len() > EQUAL_ROWS;
+                is_long = equal.len() > self.effort.equal;
                 !is_long
             })?;
             let value = equal.last().and_then(|(look, _)| look.value()).filter(|_| is_long);
@@ -700,9 +702,6 @@ fn sql_ranges(span: &Span) -> Vec<SqlRange> {
 fn is_exact(value: &SqlValue) -> bool {
     !matches!(value, SqlValue::Real(value) if *value >= I64_END)
 }
-
-/// More equal rows than this are not turned around.
-const EQUAL_ROWS: usize = 64;
 
 /// A page that passed over more rows than this is told in the log.
 const WORTH_A_WORD: usize = 2_000;
