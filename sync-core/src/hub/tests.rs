@@ -219,8 +219,9 @@ fn time_of_a_change(hearing: i64) -> std::time::Duration {
 #[test]
 fn a_change_that_many_hear_of_costs_each_the_same() {
     let best = |hearing| (0..7).map(|_| time_of_a_change(hearing)).min().unwrap();
-    let (few, many) = (best(1_000), best(30_000));
-    assert!(many < few * 30 * 5, "{few:?} for 1,000, {many:?} for 30,000");
+    // Not so many that a busy machine takes turns with it.
+    let (few, many) = (best(1_000), best(8_000));
+    assert!(many < few * 8 * 4, "{few:?} for 1,000, {many:?} for 8,000");
 }
 
 fn names(filter: &Expr) -> Names {
