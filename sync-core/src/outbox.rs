@@ -10,7 +10,11 @@ mod rescope;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, pin::pin, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    pin::pin,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -28,7 +32,7 @@ use self::{
     rescope::{Beginning, Held},
 };
 use crate::{
-    hub::{Depends, Hub, Places, Query, Source, TailEntry},
+    hub::{Depends, Hub, Place, Places, Query, Source, TailEntry},
     protocol::{RequestId, Rows, response},
     store::Seq,
 };
@@ -113,6 +117,8 @@ pub(crate) struct LoadKey {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
+    /// Queries that have something new, by their addresses. Not in the state: the hub must not wait until frames are made.
+    marked: Mutex<Vec<usize>>,
     frames_ready: Notify,
     work_ready: Notify,
     room_made: Notify,
@@ -132,6 +138,10 @@ struct State {
     answer_bytes: usize,
     outcome_bytes: usize,
     subscriptions: Vec<Subscription>,
+    /// By the address of a query: whose it is, and which of theirs. So that who is in hundreds of rooms looks at those that have something.
+    queries: HashMap<usize, SmallVec<[(SubscriptionKey, usize); 1]>>,
+    /// The addresses of queries in which something stands that was not taken, sorted.
+    marked: Vec<usize>,
     next_key: u64,
     next_load: u64,
     /// Whose rows are being found out.
@@ -253,6 +263,7 @@ impl Outbox {
         let state = State { delivered: head, ..State::default() };
         Self {
             state: Mutex::new(state),
+            marked: Mutex::default(),
             frames_ready: Notify::new(),
             work_ready: Notify::new(),
             room_made: Notify::new(),
@@ -347,6 +358,11 @@ impl Outbox {
         self.work_ready.notify_one();
     }
 
+    /// A query has something new. Called by the hub, before its head is there.
+    pub(crate) fn mark(&self, query: &Arc<Query>) {
+        self.marked.lock().push(Arc::as_ptr(query).addr());
+    }
+
     /// Changes of so many bytes are in the tails. Called by the hub; gives up the places of a client that is too far behind, so that what waits for
     /// it can be freed.
     pub(crate) fn wake(&self, bytes: u64) {
@@ -430,6 +446,7 @@ impl Outbox {
         let load = state.new_load();
         let was_live = false;
         let is_held = held.before().is_some();
+        state.list(key, &source);
         let subscription =
             Subscription { key, load, asked, source, held, depends, phase, position, ends_at_live, was_live };
         state.subscriptions.push(subscription);
@@ -572,6 +589,7 @@ impl Outbox {
         let at = state.subscriptions.iter().position(|subscription| subscription.key == key)?;
         state.drop_answers(key);
         let source = state.subscriptions.swap_remove(at).source;
+        state.unlist(key, &source);
         drop(state);
         // It may have held others up, and what was dropped has left room.
         self.room_made.notify_waiters();
@@ -594,6 +612,7 @@ impl Outbox {
         state.answers.clear();
         state.outcomes.clear();
         (state.answer_bytes, state.outcome_bytes) = (0, 0);
+        state.queries.clear();
         state.subscriptions.drain(..).map(|subscription| subscription.source).collect()
     }
 
@@ -610,7 +629,13 @@ impl Outbox {
             }
             state.writing = Some(state.oldest());
             // One head for the changes and the outcomes: those up to it were in line before it was set.
+<<<<<<< HEAD
             let head = state.reach(head);
+=======
+            let head = state.reach(hub.head());
+            // After the head: what is marked later is beyond it.
+            state.marked.append(&mut self.marked.lock());
+>>>>>>> c16596dc63b8d927aa3f4b5405a9aed3d890c180
             made_room = state.answer_bytes + state.outcome_bytes >= self.limit;
             state.deliver(head, &mut frames);
             if state.subscriptions.iter().all(|subscription| matches!(subscription.phase, Phase::Live)) {
@@ -670,6 +695,25 @@ impl State {
         });
     }
 
+    /// A subscription is to this source.
+    fn list(&mut self, key: SubscriptionKey, source: &Source) {
+        for (leg, address) in source.addresses().enumerate() {
+            self.queries.entry(address).or_default().push((key, leg));
+        }
+    }
+
+    /// A subscription is not to this source any more.
+    fn unlist(&mut self, key: SubscriptionKey, source: &Source) {
+        for address in source.addresses() {
+            if let Entry::Occupied(mut listed) = self.queries.entry(address) {
+                listed.get_mut().retain(|(other, _)| *other != key);
+                if listed.get().is_empty() {
+                    listed.remove();
+                }
+            }
+        }
+    }
+
     fn new_load(&mut self) -> u64 {
         self.next_load += 1;
         self.next_load
@@ -683,8 +727,11 @@ impl State {
         reason: &str,
     ) -> Option<Restarted> {
         let subscription = self.find(key)?;
-        let left = std::mem::replace(&mut subscription.source, source);
+        let left = std::mem::replace(&mut subscription.source, source.clone());
         subscription.position = Position::Tail(places, seq);
+        // In this order: they may have queries in common.
+        self.unlist(key, &left);
+        self.list(key, &source);
         let load = self.begin_anew(key, reason)?;
         let subscription = self.find(key)?;
         let (asked, ends_at_live) = (subscription.asked.clone(), subscription.ends_at_live);
@@ -727,7 +774,9 @@ impl State {
                 && let Some(LoadKey { key, .. }) = answer.of
                 && let Some(at) = self.subscriptions.iter().position(|subscription| subscription.key == key)
             {
-                left.push(self.subscriptions.swap_remove(at).source);
+                let source = self.subscriptions.swap_remove(at).source;
+                self.unlist(key, &source);
+                left.push(source);
             }
         }
     }
@@ -784,13 +833,29 @@ impl State {
     /// The changes of the live subscriptions up to `head`, each once, by seq.
     fn deliver(&mut self, head: Seq, frames: &mut Frames) {
         let mut changes = Vec::new();
-        for subscription in &mut self.subscriptions {
-            if let (Phase::Live, Position::Tail(places, after)) =
-                (&subscription.phase, &mut subscription.position)
-            {
-                take(places, *after, head, (&subscription.source, &subscription.asked), &mut changes);
+        let mut marked = std::mem::take(&mut self.marked);
+        marked.sort_unstable();
+        marked.dedup();
+        marked.retain(|address| {
+            let mut is_left = false;
+            for (key, leg) in self.queries.get(address).into_iter().flatten() {
+                let mut subscriptions = self.subscriptions.iter_mut();
+                let Some(subscription) = subscriptions.find(|subscription| subscription.key == *key) else {
+                    continue;
+                };
+                match (&subscription.phase, &mut subscription.position) {
+                    (Phase::Live, Position::Tail(places, after)) => {
+                        let Some(place) = places.get_mut(*leg) else { continue };
+                        take(place, *after, head, (&subscription.source, &subscription.asked), &mut changes);
+                        is_left |= place.has_next();
+                    }
+                    // It takes what there is when it goes live, and may leave some.
+                    _ => is_left = true,
+                }
             }
-        }
+            is_left
+        });
+        self.marked = marked;
         merge(&mut changes);
         let mut previous = None;
         for change in changes {
@@ -802,6 +867,7 @@ impl State {
 
     /// Subscriptions whose rows and changes are all in line become live; reads of all rows end, and their sources are `left`.
     fn go_live(&mut self, head: Seq, epoch: Uuid, frames: &mut Frames, left: &mut Vec<Arc<Source>>) {
+        let mut ended = Vec::new();
         self.subscriptions.retain_mut(|subscription| {
             let Phase::Joining { at_least } = subscription.phase else { return true };
             if subscription.held.before().is_some() {
@@ -814,7 +880,9 @@ impl State {
             let (source, asked) = (&subscription.source, &subscription.asked);
             let (model, id) = (source.model(), asked.id.as_ref());
             let mut changes = Vec::new();
-            take(places, *after, head, (source, asked), &mut changes);
+            for place in places {
+                take(place, *after, head, (source, asked), &mut changes);
+            }
             merge(&mut changes);
             if source.is_window() {
                 // Its rows are those of `after`.
@@ -840,7 +908,7 @@ impl State {
                 }
                 if subscription.ends_at_live {
                     frames.push(response::page(model, id, &[], head, false), true);
-                    left.push(source.clone());
+                    ended.push((subscription.key, source.clone()));
                     return false;
                 }
                 let cursor = Cursor { epoch, seq: head, hash: source.hash() };
@@ -851,6 +919,10 @@ impl State {
             *after = head;
             true
         });
+        for (key, source) in ended {
+            self.unlist(key, &source);
+            left.push(source);
+        }
     }
 }
 
@@ -864,28 +936,26 @@ struct Taken {
     message: Parts,
 }
 
-/// Takes what stands after the places, up to `head`.
+/// Takes what stands after the place, up to `head`.
 fn take(
-    places: &mut Places,
+    place: &mut Place,
     after: Seq,
     head: Seq,
     (source, asked): (&Source, &Asked),
     taken: &mut Vec<Taken>,
 ) {
-    for place in places {
-        while let Some((seq, entries)) = place.advance(head) {
-            for entry in entries {
-                let message = if entry.index.is_none() {
-                    // Its place alone says what is new to a window: it may be filled up at the seq that it has come to.
-                    Parts { head: response::window(source.model(), asked.id.as_ref()), rest: entry.message }
-                } else if seq > after {
-                    entry.message.into()
-                } else {
-                    continue;
-                };
-                let TailEntry { index, is_more, is_removal, .. } = entry;
-                taken.push(Taken { seq, index, is_more, is_removal, message });
-            }
+    while let Some((seq, entries)) = place.advance(head) {
+        for entry in entries {
+            let message = if entry.index.is_none() {
+                // Its place alone says what is new to a window: it may be filled up at the seq that it has come to.
+                Parts { head: response::window(source.model(), asked.id.as_ref()), rest: entry.message }
+            } else if seq > after {
+                entry.message.into()
+            } else {
+                continue;
+            };
+            let TailEntry { index, is_more, is_removal, .. } = entry;
+            taken.push(Taken { seq, index, is_more, is_removal, message });
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) use self::{
     query::Query,
     refill::{Refill, Snapshot},
     shape::{First, Places, Shape, Source},
-    tail::TailEntry,
+    tail::{Place, TailEntry},
     window::{ReadRows, WindowRow},
 };
 use crate::{
@@ -215,6 +215,8 @@ impl Hub {
             for (filter, seq) in self.dependents.touched(transactions) {
                 filter.rescope(seq);
             }
+            // Before the head is there, so that who looks up to it knows where to look.
+            dirty.mark();
             self.head.store(last.seq, Ordering::Release);
         }
         dirty.wake();
@@ -275,8 +277,10 @@ impl Hub {
 /// What is to be done when the hub's lock is free.
 #[derive(Debug, Default)]
 struct Dirty {
-    /// Who has something new, and how many bytes of it.
+    /// What has something new, and how many bytes of it.
     queries: Vec<(Arc<Query>, usize)>,
+    /// Who has something new, by the address of the outbox, and how many bytes of it.
+    marked: HashMap<usize, (Arc<Outbox>, usize)>,
     /// Windows that have changed.
     windows: Vec<Arc<Query>>,
     /// Whose windows have what they waited for, or cannot have it.
@@ -319,15 +323,24 @@ impl Dirty {
         self.push(query, seq, entries);
     }
 
-    /// Each connection once, however many of its queries have something.
-    fn wake(self) {
-        let mut woken: HashMap<usize, (Arc<Outbox>, usize)> = HashMap::new();
-        for (query, bytes) in self.queries {
+    /// Tells connections which of their queries have something new.
+    fn mark(&mut self) {
+        let mut queries = std::mem::take(&mut self.queries);
+        queries.sort_by_key(|(query, _)| Arc::as_ptr(query).addr());
+        for of_query in queries.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
+            let Some((query, _)) = of_query.first() else { continue };
+            let bytes: usize = of_query.iter().map(|(_, bytes)| bytes).sum();
             for outbox in query.subscribers() {
-                woken.entry(Arc::as_ptr(&outbox).addr()).or_insert((outbox, 0)).1 += bytes;
+                outbox.mark(query);
+                self.marked.entry(Arc::as_ptr(&outbox).addr()).or_insert((outbox, 0)).1 += bytes;
             }
         }
-        for (outbox, bytes) in woken.into_values() {
+    }
+
+    /// Each connection once, however many of its queries have something.
+    fn wake(mut self) {
+        self.mark();
+        for (outbox, bytes) in self.marked.into_values() {
             outbox.wake(bytes as u64);
         }
         for query in self.over {

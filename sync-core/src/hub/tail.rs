@@ -78,6 +78,11 @@ impl Drop for Node {
 pub(crate) struct Place(Arc<Node>);
 
 impl Place {
+    /// Whether anything stands after it, whatever its seq.
+    pub(crate) fn has_next(&self) -> bool {
+        self.0.next.get().is_some()
+    }
+
     /// Moves over the next transaction if there is one up to `seq`.
     pub(crate) fn advance(&mut self, seq: Seq) -> Option<(Seq, Entries)> {
         let next = self.0.next.get().filter(|next| next.seq <= seq)?.clone();

@@ -327,3 +327,40 @@ fn catching_up_waits_as_well() {
     assert!(line.scope(key, &list("a")).is_none());
     assert_eq!(line.said(), ["changes", "live q 2"]);
 }
+
+/// It becomes live behind the head, and what stands beyond in its tail alone was heard of before.
+#[test]
+fn who_becomes_live_while_others_wait_misses_nothing() {
+    let line = Line::new();
+    let waits = line.live("waits", &list("a"));
+    let joins = line.loading("joins", &list("d"));
+    line.outbox.rescope(Which::These(&[waits]), 1);
+    line.publish("", "d");
+    assert_eq!(line.said(), [""; 0]);
+    line.outbox.loaded(joins, 0);
+    assert_eq!(line.said(), ["live joins 0"]);
+    line.outbox.rescope_work();
+    assert!(line.scope(waits, &list("a")).is_none());
+    assert_eq!(line.said(), ["create 1"]);
+}
+
+/// What nobody has a subscription to any more is not kept in mind.
+#[test]
+fn queries_are_forgotten_with_their_subscriptions() {
+    let line = Line::new();
+    let key = line.live("q", &either(&["a", "b"]));
+    let other = line.live("other", &list("a"));
+    line.outbox.rescope(Which::These(&[key]), 1);
+    line.outbox.rescope_work();
+    let restarted = line.scope(key, &either(&["a", "c"])).unwrap();
+    line.hub.leave(&restarted.left, &line.outbox);
+    assert_eq!(line.outbox.state.lock().queries.len(), 2);
+    for key in [key, other] {
+        let source = line.outbox.remove(key).unwrap();
+        line.hub.leave(&source, &line.outbox);
+    }
+    line.publish("", "a");
+    assert_eq!(line.said(), [""; 0]);
+    let state = line.outbox.state.lock();
+    assert!(state.queries.is_empty() && state.marked.is_empty());
+}

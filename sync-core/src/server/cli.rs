@@ -126,7 +126,6 @@ fn command(server: &Server) -> clap::Command {
         ("outbox_bytes", limits.outbox_bytes.to_string()),
         ("window_bytes", limits.window_bytes.to_string()),
         ("page_rows", limits.page_rows.to_string()),
-        ("window_bytes", limits.window_bytes.to_string()),
         ("ping_interval", limits.ping_interval.as_secs_f64().to_string()),
         ("pong_timeout", limits.pong_timeout.as_secs_f64().to_string()),
         ("handshake_timeout", limits.handshake_timeout.as_secs_f64().to_string()),
