@@ -7,6 +7,7 @@
  */
 
 import { SyncError } from "./error.js";
+import { addressOf } from "./line.js";
 import { Tabs } from "./tabs.js";
 
 /** @typedef {import("./collection.js").Collection} Collection */
@@ -36,13 +37,17 @@ const STORES = [SLOTS, MUTATIONS, MODELS, ROWS];
 const GATHER_MS = 200;
 
 /**
- * @param {string} name
- * @param {Environment} environment
+ * @param {string} storage as it was asked for
+ * @param {string | (() => unknown)} url of the server
+ * @param {Environment} surroundings
  * @param {Session} session
  * @param {(handlers: Partial<SessionHandlers>) => Session} begin another session, for what other pages have left
  * @returns {Promise<Keeper>}
  */
-export async function open(name, environment, session, begin) {
+export async function open(storage, url, surroundings, session, begin) {
+  const name = storage.slice("indexeddb:".length) || (typeof url === "string" ? url : addressOf("/sync"));
+  const { BroadcastChannel, navigator } = globalThis;
+  const environment = { indexedDB: globalThis.indexedDB, locks: navigator?.locks, BroadcastChannel, ...surroundings };
   const { indexedDB, locks } = environment;
   if (!indexedDB) throw new Error("there is no IndexedDB here");
   if (!locks) throw new Error("there are no Web Locks here: the page must be served over https, or from this machine");

@@ -24,7 +24,6 @@ import { Names } from "./names.js";
 import { Query, guarded } from "./query.js";
 import { Session } from "./session.js";
 import { Table } from "./table.js";
-import { replay } from "./view.js";
 
 export { Model, Query, SyncError };
 
@@ -108,6 +107,8 @@ export class Database {
   #keeper;
   /** Settles when what was stored has been taken over. @type {Promise<void> | undefined} */
   #opening;
+  /** Settles when `narrow.js` is here, or cannot be had. @type {Promise<void> | undefined} */
+  #narrowing;
 
   /** @param {Options & Partial<Environment>} [options] */
   constructor({ url = "/sync", token, storage = "memory", schema, ...environment } = {}) {
@@ -127,7 +128,7 @@ export class Database {
     });
     if (storage === "memory") this.#session.open();
     else {
-      const opening = this.#open(storage).catch((error) => this.#unkept(error));
+      const opening = this.#open(storage).catch(unhad);
       this.#opening = opening.then(() => {
         if (this.reason) this.#keeper?.close();
         else this.#session.open();
@@ -315,7 +316,7 @@ export class Database {
       // Pending rows may name it in their fields.
       for (const { view } of this.#of(part.modelname)) view.nudge(part.key);
     }
-    for (const { isLocal, queries } of this.#all()) if (isLocal) for (const query of [...queries]) query.rebind();
+    this.#rebind(({ isLocal }) => isLocal);
   }
 
   /** @param {Mutation} mutation @param {Error} [error] */
@@ -342,7 +343,7 @@ export class Database {
     const { modelname } = parts[error.index ?? 0] ?? mutation;
     const model = this.#names.shown(mutation.parts ? parts.map(({ model }) => model) : mutation.model);
     const rejection = { modelname, method: mutation.method, model, error };
-    for (const listener of [...this.#rejectionListeners]) guarded(() => listener(rejection));
+    tell(this.#rejectionListeners, rejection);
   }
 
   /** Ends the mutations that the rows show by now; where nobody looks at the rows, all that are confirmed. */
@@ -368,6 +369,7 @@ export class Database {
         environment: this.#environment,
         abilities: () => this.#abilities,
         opened: (collection) => this.#opened(collection),
+        narrow: () => this.#narrow(),
         ask: (collection) => this.#ask(collection),
         leave: (collection) => this.#leave(collection),
         touched: () => this.#soon(),
@@ -393,7 +395,7 @@ export class Database {
     for (const mutation of this.#session.mutations.pending) this.#show(mutation, [collection]);
     if (this.#opening) {
       const restored = this.#opening.then(() => this.#keeper?.restore(collection, (created) => this.#created(created)));
-      collection.restored = restored.catch((error) => this.#unkept(error));
+      collection.restored = restored.catch(unhad);
     }
     if (this.reason) collection.end();
   }
@@ -402,8 +404,20 @@ export class Database {
   #learn({ features, indexed }) {
     const before = JSON.stringify(this.#abilities);
     this.#abilities = { features, indexed };
-    if (JSON.stringify(this.#abilities) === before) return;
-    for (const { queries } of this.#all()) for (const query of [...queries]) query.rebind();
+    if (JSON.stringify(this.#abilities) !== before) this.#rebind(() => true);
+  }
+
+  /** @param {(collection: Collection) => boolean} from whose queries may have to ask for other rows */
+  #rebind(from) {
+    for (const collection of this.#all()) if (from(collection)) for (const query of [...collection.queries]) query.rebind();
+  }
+
+  /** There is a query that needs not have all rows of its model: nothing is asked for until that can be said. */
+  #narrow() {
+    this.#narrowing ??= import("./narrow.js").catch(unhad).then(() => {
+      this.#narrowing = undefined;
+      this.#rebind(() => true);
+    });
   }
 
   /** While a welcome is read the status is not `online` yet. */
@@ -412,7 +426,7 @@ export class Database {
   /** @param {Collection} collection */
   async #ask(collection) {
     this.#environment.clearTimeout(collection.retry);
-    if (collection.restored) await collection.restored;
+    if (collection.restored || this.#narrowing) await Promise.all([collection.restored, this.#narrowing]);
     collection.restored = undefined;
     if (this.status !== "online" && !this.#isWelcome) return;
     if (!collection.isHeld || collection.id !== undefined || collection.isLocal) return;
@@ -440,22 +454,11 @@ export class Database {
 
   /** @param {Table} table @param {Id} id */
   async #get(table, id) {
-    const { name, idName } = table;
-    for (const { restored } of this.#of(name)) if (restored) await restored;
+    for (const { restored } of this.#of(table.name)) if (restored) await restored;
     const shown = table.shown(id);
     if (shown || table.isWhole) return shown;
     const { read } = await import("./reads.js");
-    const host = {
-      environment: this.#environment,
-      send: (/** @type {object} */ message) => this.#session.send(message),
-      status: () => this.status,
-      reason: () => this.reason,
-      onstatus: (/** @type {(status: string) => void} */ listener) => this.onstatus(listener),
-      answers: this.#answers,
-    };
-    const row = await read(host, this.#request("r"), name, () => this.#names.wire({ [idName]: id }));
-    const isOfIt = (/** @type {Part} */ { modelname, key, wait, action }) => modelname === name && !wait && !action && table.keyOf(key) === table.keyOf(id);
-    return replay(row, this.#session.mutations.pending.flatMap(partsOf).filter(isOfIt), this.#names, idName);
+    return read(this, this.#session, this.#environment, this.#answers, this.#request("r"), table, id);
   }
 
   // What the server says.
@@ -476,7 +479,7 @@ export class Database {
       if (status === "offline") collection.left();
       else if (status === "closed") collection.end();
     }
-    for (const listener of [...this.#statusListeners]) guarded(() => listener(status));
+    tell(this.#statusListeners, status);
     this.#notify();
     if (status === "closed") this.#keeper?.close();
   }
@@ -565,7 +568,7 @@ export class Database {
     for (const query of new Set(collections.flatMap(({ queries }) => [...queries]))) query.notify();
     if (this.#pending !== this.#wasPending) {
       this.#wasPending = this.#pending;
-      for (const listener of [...this.#pendingListeners]) guarded(() => listener(this.#pending));
+      tell(this.#pendingListeners, this.#pending);
     }
     this.#keeper?.rows(collections);
   }
@@ -575,21 +578,20 @@ export class Database {
   /** @param {string} storage */
   async #open(storage) {
     const { open } = await import("./storage.js");
-    const name = storage.slice("indexeddb:".length) || (typeof this.#url === "function" ? addressOf("/sync") : this.#url);
     const ended = (/** @type {Mutation} */ mutation, /** @type {Error | undefined} */ error) => this.#rejected(mutation, error);
-    this.#keeper = await open(name, this.#environment, this.#session, (handlers) => this.#begin(/** @type {any} */ ({ ended, ...handlers })));
+    this.#keeper = await open(storage, this.#url, this.#environment, this.#session, (handlers) => this.#begin(/** @type {any} */ ({ ended, ...handlers })));
     this.#learn(this.#keeper.abilities);
   }
+}
 
-  /** It goes on without. @param {unknown} error */
-  #unkept(error) {
-    console.warn("sync: what was stored cannot be had:", error);
-  }
+/** It goes on without. @param {unknown} error */
+function unhad(error) {
+  console.warn("sync: what was stored cannot be had:", error);
 }
 
 /** @returns {Environment} */
 function surroundings() {
-  const { WebSocket, window, document, indexedDB, BroadcastChannel, navigator } = globalThis;
+  const { WebSocket, window, document } = globalThis;
   return {
     WebSocket,
     setTimeout: (run, milliseconds) => globalThis.setTimeout(run, milliseconds),
@@ -597,9 +599,6 @@ function surroundings() {
     random: Math.random,
     window,
     document,
-    indexedDB,
-    locks: navigator?.locks,
-    BroadcastChannel,
   };
 }
 
@@ -613,4 +612,13 @@ function listen(listeners, listener) {
   const call = (/** @type {T} */ value) => listener(value);
   listeners.add(call);
   return () => void listeners.delete(call);
+}
+
+/**
+ * @template T
+ * @param {Set<(value: T) => void>} listeners
+ * @param {T} value
+ */
+function tell(listeners, value) {
+  for (const listener of [...listeners]) guarded(() => listener(value));
 }

@@ -41,6 +41,7 @@ const CLIENT: &[(&str, &str)] = &[
     ("model.js", include_str!("../../client/model.js")),
     ("mutations.js", include_str!("../../client/mutations.js")),
     ("names.js", include_str!("../../client/names.js")),
+    ("narrow.js", include_str!("../../client/narrow.js")),
     ("pages.js", include_str!("../../client/pages.js")),
     ("position.js", include_str!("../../client/position.js")),
     ("query.js", include_str!("../../client/query.js")),
