@@ -57,7 +57,6 @@ import { cidOf } from "./names.js";
 
 /**
  * @typedef {object} Handlers
- * @property {(message: Message) => void} send
  * @property {(mutation: Mutation) => void} added
  * @property {(mutation: Mutation) => void} confirmed it is committed
  * @property {(mutation: Mutation, error?: Error) => void} ended it is pending no more
@@ -70,6 +69,7 @@ export class Mutations {
   #environment;
   #names;
   #handlers;
+  #session;
   /** @type {Journal | undefined} */
   #journal;
   /** In order. Those that have an id come first; of them those that are sent, unless one was refused for now. @type {Mutation[]} */
@@ -101,11 +101,13 @@ export class Mutations {
    * @param {Environment} environment
    * @param {Names} names
    * @param {Handlers} handlers
+   * @param {{send: (message: Message) => void}} session
    */
-  constructor(environment, names, handlers) {
+  constructor(environment, names, handlers, session) {
     this.#environment = environment;
     this.#names = names;
     this.#handlers = handlers;
+    this.#session = session;
   }
 
   /** Outcomes up to this id are known here, for good. */
@@ -367,7 +369,7 @@ export class Mutations {
     for (const mutation of mutations) {
       const message = this.#message(mutation);
       this.#acked = message.ack;
-      this.#handlers.send(message);
+      this.#session.send(message);
     }
   }
 
@@ -375,7 +377,7 @@ export class Mutations {
     this.#ackTimer = undefined;
     if (this.#acked === this.#kept) return;
     this.#acked = this.#kept;
-    this.#handlers.send({ method: "ack", ack: this.#kept });
+    this.#session.send({ method: "ack", ack: this.#kept });
   }
 
   /** Up to which id all outcomes are known, and not needed any more by what is to be decided. */

@@ -14,32 +14,30 @@ import { replay } from "./view.js";
 /**
  * One row as the server has it, with what is not confirmed yet: asked for when there is a line, and again on the next one until there is an
  * answer.
- * @param {import("./sync.js").Database<any>} db
- * @param {import("./session.js").Session} session
- * @param {import("./line.js").Environment} environment
- * @param {Map<unknown, (message: Message) => void>} answers who hears what is said to a request
- * @param {string} request its id
+ * @param {import("./hub.js").Hub} hub
  * @param {import("./table.js").Table} table
  * @param {import("./rows.js").Id} id of the row, or the name that stands for it
  * @returns {Promise<any>} undefined if there is none
  */
-export async function read(db, session, environment, answers, request, table, id) {
+export async function read(hub, table, id) {
+  const { answers, environment, session } = hub;
+  const request = hub.request("r");
   const { name, idName, names } = table;
   const ask = () => {
-    if (db.status === "online") session.send({ method: "read", id: request, modelname: name, model: names.wire({ [idName]: id }) });
+    if (session.status === "online") session.send({ method: "read", id: request, modelname: name, model: names.wire({ [idName]: id }) });
   };
   let end = () => {};
   /** @type {Promise<any>} */
   const answered = new Promise((resolve, reject) => {
-    const closed = () => reject(new SyncError({ code: "closed", message: db.reason?.message }));
-    end = db.onstatus((status) => (status === "closed" ? closed() : ask()));
+    const closed = () => reject(new SyncError({ code: "closed", message: session.reason?.message }));
+    end = hub.listen("status", (status) => (status === "closed" ? closed() : ask()));
     answers.set(request, (message) => {
       if (message.method === "read") resolve(message.model);
       else if (message.retry) environment.setTimeout(ask, message.retry_after_ms ?? backoff(0, environment.random));
       else if (message.code === "not_found") resolve(undefined);
       else reject(new SyncError(/** @type {any} */ (message)));
     });
-    if (db.status === "closed") closed();
+    if (session.status === "closed") closed();
     else ask();
   });
   try {

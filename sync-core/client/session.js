@@ -32,7 +32,7 @@ import { randomHex } from "./names.js";
  * @property {(welcome: Message) => void} welcomed the server knows this client: what else it should send can be asked for
  * @property {(message: Message) => void} message that is about rows
  * @property {() => void} applied everything of a frame
- * @property {(status: Status) => void} status
+ * @property {(status: Status) => void} became it has another status
  * @property {() => Record<string, string> | undefined} schema what the page was made for
  */
 
@@ -49,7 +49,6 @@ export class Session {
   #token;
   #handlers;
   #line;
-  #hellos = 0;
 
   /**
    * @param {import("./line.js").Address} url
@@ -62,13 +61,8 @@ export class Session {
     this.#url = url;
     this.#token = token;
     this.#handlers = handlers;
-    this.mutations = new Mutations(environment, names, { ...handlers, send: (message) => this.send(message) });
-    this.#line = new Line(url, environment, {
-      astray: (cause) => this.#failed("url", cause),
-      opened: () => this.#hello(),
-      received: (text) => this.#receive(text),
-      status: (status) => this.#became(status),
-    });
+    this.mutations = new Mutations(environment, names, handlers, this);
+    this.#line = new Line(url, environment, this);
   }
 
   /** @returns {Status} */
@@ -104,24 +98,16 @@ export class Session {
     this.#line.close();
   }
 
-  async #hello() {
-    const hello = (this.#hellos += 1);
-    const token = this.#token;
-    if (typeof token !== "function") return this.#say(token);
-    try {
-      const given = await token();
-      if (hello === this.#hellos) this.#say(given);
-    } catch (cause) {
-      if (hello !== this.#hellos) return;
-      this.#failed("token", cause);
-      this.#line.lost(false);
-    }
+  /** The socket is open. */
+  opened() {
+    this.#line.ask("token", this.#token, (token) => this.#say(token));
   }
 
-  /** It is asked again with the next connection. @param {string} code @param {unknown} cause */
-  #failed(code, cause) {
-    this.error = Object.assign(new SyncError({ code, message: `the ${code} function failed: ${cause}` }), { cause });
-    console.error(`sync: the ${code} function failed`, cause);
+  /** There is no address, or no token: it is asked for again with the next connection. @param {string} code @param {unknown} cause */
+  failed(code, cause) {
+    const message = `the ${code} function failed: ${cause}`;
+    this.error = Object.assign(new SyncError({ code, message }), { cause });
+    console.error(`sync: ${message}`, cause);
   }
 
   /** @param {string | undefined} token */
@@ -142,18 +128,17 @@ export class Session {
   }
 
   /** @param {Status} status */
-  #became(status) {
-    if (status !== "online") this.#hellos += 1;
+  became(status) {
     if (status === "offline" || status === "closed") this.mutations.lost();
     if (status === "closed") {
       this.reason ??= new SyncError({ code: "replaced", message: "another connection speaks for this client" });
       this.mutations.close(this.reason);
     }
-    this.#handlers.status(status);
+    this.#handlers.became(status);
   }
 
   /** @param {string} text */
-  #receive(text) {
+  received(text) {
     const client = this.#client;
     try {
       const frame = JSON.parse(text);

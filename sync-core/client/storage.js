@@ -196,7 +196,7 @@ export class Keeper {
           journal.forget(slot);
           session.close(new SyncError({ code: "closed" }));
         },
-        status: (status) => {
+        became: (status) => {
           if (status !== "closed") return;
           this.#inherited.delete(session);
           // What is left, because the server would not have it now, is left for another time.

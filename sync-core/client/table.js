@@ -6,7 +6,7 @@
 import { Collection } from "./collection.js";
 import { compare, comparison, conditions, predicate } from "./where.js";
 
-/** @typedef {import("./collection.js").Host} Host */
+/** @typedef {import("./hub.js").Hub} Hub */
 /** @typedef {import("./names.js").Names} Names */
 /** @typedef {import("./rows.js").Id} Id */
 /** @typedef {import("./rows.js").Row} Row */
@@ -32,7 +32,7 @@ export class Table {
   static narrowing;
   /** By what they are subscriptions to. @type {Map<string, Collection>} */
   collections = new Map();
-  #host;
+  #hub;
   /** @type {Map<Id, string>} */
   #namesById = new Map();
 
@@ -40,13 +40,13 @@ export class Table {
    * @param {string} name
    * @param {string} idName
    * @param {Names} names
-   * @param {Host & {abilities: () => Abilities, opened: (collection: Collection) => void, narrow: () => void}} host
+   * @param {Hub} hub
    */
-  constructor(name, idName, names, host) {
+  constructor(name, idName, names, hub) {
     this.name = name;
     this.idName = idName;
     this.names = names;
-    this.#host = host;
+    this.#hub = hub;
   }
 
   /** @param {Id} id of a row, or the name that stands for it */
@@ -107,7 +107,7 @@ export class Table {
   /** A row of a collection has changed, or its status: others may show the row too, with what is pending. @param {Id} [id] */
   touched(id) {
     if (this.collections.size > 1) for (const { view } of this.collections.values()) view.nudge(id);
-    this.#host.touched();
+    this.#hub.touched();
   }
 
   /**
@@ -116,18 +116,18 @@ export class Table {
    */
   collection(options) {
     const { narrowing } = Table;
-    if (!narrowing && (options.limit || conditions(options.where).length > 0)) this.#host.narrow();
+    if (!narrowing && (options.limit || conditions(options.where).length > 0)) this.#hub.narrow();
     const where = this.names.shown(options.where ?? {});
     // Of rows that refer to one without an id the server has none.
     const isLocal = this.names.unsettled(where).size > 0;
     const { wanted, key } = isLocal
       ? { wanted: { where }, key: `? ${JSON.stringify(where)}` }
-      : (narrowing?.plan({ ...options, where }, this, this.#host.abilities()) ?? { wanted: {}, key: "" });
+      : (narrowing?.plan({ ...options, where }, this, this.#hub.abilities) ?? { wanted: {}, key: "" });
     let collection = this.collections.get(key);
     if (!collection) {
-      collection = new Collection(this, key, wanted, isLocal, this.#host);
+      collection = new Collection(this, key, wanted, isLocal, this.#hub);
       this.collections.set(key, collection);
-      this.#host.opened(collection);
+      this.#hub.opened(collection);
     }
     return collection;
   }

@@ -37,6 +37,7 @@ const CLIENT: &[(&str, &str)] = &[
     ("client.js", include_str!("../../client/client.js")),
     ("collection.js", include_str!("../../client/collection.js")),
     ("error.js", include_str!("../../client/error.js")),
+    ("hub.js", include_str!("../../client/hub.js")),
     ("line.js", include_str!("../../client/line.js")),
     ("model.js", include_str!("../../client/model.js")),
     ("mutations.js", include_str!("../../client/mutations.js")),
