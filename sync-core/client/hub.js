@@ -5,7 +5,7 @@
 
 import { SyncError } from "./error.js";
 import { addressOf, backoff } from "./line.js";
-import { partsOf } from "./mutations.js";
+import { modelOf, partsOf } from "./parts.js";
 import { Names } from "./names.js";
 import { guarded } from "./query.js";
 import { Session } from "./session.js";
@@ -86,7 +86,7 @@ export class Hub {
       const model = parts ? undefined : this.names.shown(JSON.parse(JSON.stringify(write.model)));
       const mutation = { ...write, model, key: this.names.shown(write.key), n: 0, parts, resolve, reject };
       if (batch) batch.push(mutation);
-      else this.session.mutations.adopt([mutation]);
+      else this.session.write(mutation);
     });
     if (batch || this.#listeners.rejected.size > 0) promise.catch(() => {});
     return promise;
@@ -137,7 +137,7 @@ export class Hub {
     const id = this.names.idOf(name);
     if (id === undefined) return;
     this.#tables.get(modelname)?.named(name, id);
-    for (const part of this.session.mutations.naming(name).flatMap(partsOf)) {
+    for (const part of this.session.mutations?.naming(name).flatMap(partsOf) ?? []) {
       // Pending rows may name it in their fields.
       for (const { view } of this.#of(part.modelname)) view.nudge(part.key);
     }
@@ -166,7 +166,7 @@ export class Hub {
     if (!(error instanceof SyncError)) return;
     const parts = partsOf(mutation);
     const { modelname } = parts[error.index ?? 0] ?? mutation;
-    const model = this.names.shown(mutation.parts ? parts.map(({ model }) => model) : mutation.model);
+    const model = this.names.shown(modelOf(mutation));
     const rejection = { modelname, method: mutation.method, model, error };
     this.#tell("rejected", rejection);
   }
@@ -175,8 +175,8 @@ export class Hub {
   applied() {
     for (const collection of this.#all()) collection.show();
     const { epoch, mutations } = this.session;
-    for (const mutation of mutations.confirmed) this.#hide(mutation, (collection) => collection.shows(mutation, epoch));
-    mutations.settle((mutation) =>
+    for (const mutation of mutations?.confirmed ?? []) this.#hide(mutation, (collection) => collection.shows(mutation, epoch));
+    mutations?.settle((mutation) =>
       partsOf(mutation).every(({ modelname }) =>
         this.#of(modelname).every((collection) => !collection.isHeld || collection.error || collection.shows(mutation, epoch)),
       ),
@@ -208,7 +208,7 @@ export class Hub {
 
   /** @param {Collection} collection that is new */
   opened(collection) {
-    for (const mutation of this.session.mutations.pending) this.#show(mutation, [collection]);
+    for (const mutation of this.session.pending) this.#show(mutation, [collection]);
     if (this.opening) {
       const restored = this.opening.then(() => this.keeper?.restore(collection, (created) => this.#created(created)));
       collection.restored = restored.catch(unhad);
@@ -325,7 +325,7 @@ export class Hub {
       case "live": {
         const collection = this.#asked(id);
         collection?.failed(undefined);
-        return collection?.live(message.seq, message.cursor, this.session.mutations.undecided(collection.table.name));
+        return collection?.live(message.seq, message.cursor, this.session.mutations?.undecided(collection.table.name) ?? []);
       }
       case "progress":
         for (const { rows } of this.#all()) rows.progress(message.seq);
@@ -342,7 +342,7 @@ export class Hub {
       // Others hear the cid too: what they create under it later is not this row. Nor is a row called by its name that has an id of its own.
       if (name === undefined || this.names.idOf(name) !== undefined) continue;
       this.names.settle(name, model[this.#tables.get(modelname)?.idName ?? "id"]);
-      this.session.mutations.heard(name, model);
+      this.session.mutations?.heard(name, model);
       this.#named(modelname, name);
     }
   }

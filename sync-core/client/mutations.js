@@ -1,11 +1,14 @@
 /**
- * What one client was told to write: a queue in order, each entry of which ends exactly once.
+ * What one client was told to write: a queue in order, each entry of which ends exactly once. Loaded when there is a line for the first time: what
+ * is written before waits in the session.
  * @module
  */
 
-import { SyncError, unknown } from "./error.js";
+import { SyncError } from "./error.js";
 import { backoff } from "./line.js";
 import { cidOf } from "./names.js";
+import { failed, modelOf, name, number, partsOf } from "./parts.js";
+import { Session } from "./session.js";
 
 /** @typedef {import("./line.js").Environment} Environment */
 /** @typedef {import("./names.js").Names} Names */
@@ -172,19 +175,20 @@ export class Mutations {
   /**
    * Takes mutations over that were never sent, after all others.
    * @param {readonly Mutation[]} mutations
+   * @param {boolean} [areShown] they were added already
    */
-  adopt(mutations) {
+  adopt(mutations, areShown) {
     this.#push(mutations);
-    this.#know(mutations);
+    this.#know(mutations, () => {}, areShown);
     this.#flush();
   }
 
-  /** @param {readonly Mutation[]} mutations @param {() => void} [named] called when the names in them are known */
-  #know(mutations, named = () => {}) {
-    for (const { name, key } of mutations.flatMap(partsOf)) if (name) this.#names.add(name, key === name ? undefined : key);
+  /** @param {readonly Mutation[]} mutations @param {() => void} named called when the names in them are known @param {boolean} [areShown] */
+  #know(mutations, named, areShown) {
+    for (const mutation of mutations) name(mutation, this.#names);
     for (const mutation of mutations) this.#note(mutation);
     named();
-    for (const mutation of mutations) this.#handlers.added(mutation);
+    if (!areShown) for (const mutation of mutations) this.#handlers.added(mutation);
   }
 
   /**
@@ -342,7 +346,7 @@ export class Mutations {
   #push(mutations) {
     for (const mutation of mutations) {
       this.#n += 1;
-      for (const part of [mutation, ...partsOf(mutation)]) part.n = this.#n;
+      number(mutation, this.#n);
       this.#queue.push(mutation);
       this.#journal?.put(mutation);
     }
@@ -453,15 +457,7 @@ export class Mutations {
   }
 }
 
-/** What a mutation does, one after the other. @param {Mutation} mutation @returns {readonly Part[]} */
-export function partsOf(mutation) {
-  return mutation.parts ?? [mutation];
-}
-
-/** @param {Mutation} mutation */
-function modelOf({ parts, model }) {
-  return parts ? parts.map(({ model }) => model) : model;
-}
+Session.Mutations = Mutations;
 
 /** @param {Part} part @param {any} wire its model as it is sent @returns {Message} */
 function request({ method, modelname, name, action, ifSeq }, wire) {
@@ -474,12 +470,11 @@ function done({ parts = [], row, resolve }) {
   resolve?.(parts.length > 0 ? Promise.all(parts.map(({ row }) => row)) : row);
 }
 
-/** @param {Mutation} mutation @param {Error} error */
-function failed(mutation, error) {
-  for (const { reject } of new Set([mutation, ...partsOf(mutation)])) reject?.(error);
-}
-
 /** @param {string} text */
 function bytes(text) {
   return new TextEncoder().encode(text).length;
+}
+
+function unknown() {
+  return new SyncError({ code: "unknown", message: "sent, but whether it was done cannot be known any more" });
 }

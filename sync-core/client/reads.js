@@ -5,7 +5,7 @@
 
 import { SyncError } from "./error.js";
 import { backoff } from "./line.js";
-import { partsOf } from "./mutations.js";
+import { partsOf } from "./parts.js";
 import { replay } from "./view.js";
 
 /** @typedef {import("./mutations.js").Message} Message */
@@ -43,7 +43,7 @@ export async function read(hub, table, id) {
   try {
     const row = await answered;
     const isOfIt = (/** @type {Part} */ { modelname, key, wait, action }) => modelname === name && !wait && !action && table.keyOf(key) === table.keyOf(id);
-    return replay(row, session.mutations.pending.flatMap(partsOf).filter(isOfIt), names, idName);
+    return replay(row, session.pending.flatMap(partsOf).filter(isOfIt), names, idName);
   } finally {
     answers.delete(request);
     end();

@@ -8,6 +8,7 @@
 
 import { SyncError } from "./error.js";
 import { addressOf } from "./line.js";
+import { Mutations } from "./mutations.js";
 import { Tabs } from "./tabs.js";
 
 /** @typedef {import("./collection.js").Collection} Collection */
@@ -160,7 +161,7 @@ export class Keeper {
       done(transaction.objectStore(MUTATIONS).getAll(ofSlot(slot))),
     ]);
     if (known) session.become(known);
-    session.mutations.restore(contents, known?.last ?? 0, journal);
+    session.begin(Mutations).restore(contents, known?.last ?? 0, journal);
     journal.soon();
   }
 
@@ -176,7 +177,7 @@ export class Keeper {
     if (!this.isBroken && undecided.every(({ id }) => id === undefined)) {
       // In one transaction: it is never there twice, nor not at all.
       this.#journal?.forget(slot);
-      this.#session.mutations.adopt(undecided.map((content) => ({ ...content })));
+      this.#session.mutations?.adopt(undecided.map((content) => ({ ...content })));
       return this.#journal?.saved();
     }
     await this.#finish(slot);
@@ -191,8 +192,8 @@ export class Keeper {
         added() {},
         confirmed() {},
         applied: () => {
-          session.mutations.settle(() => true);
-          if (session.reason || !session.mutations.isIdle) return;
+          session.mutations?.settle(() => true);
+          if (session.reason || !session.mutations?.isIdle) return;
           journal.forget(slot);
           session.close(new SyncError({ code: "closed" }));
         },

@@ -44,6 +44,7 @@ const CLIENT: &[(&str, &str)] = &[
     ("names.js", include_str!("../../client/names.js")),
     ("narrow.js", include_str!("../../client/narrow.js")),
     ("pages.js", include_str!("../../client/pages.js")),
+    ("parts.js", include_str!("../../client/parts.js")),
     ("position.js", include_str!("../../client/position.js")),
     ("query.js", include_str!("../../client/query.js")),
     ("react.js", include_str!("../../client/react.js")),
