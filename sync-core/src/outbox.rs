@@ -629,13 +629,9 @@ impl Outbox {
             }
             state.writing = Some(state.oldest());
             // One head for the changes and the outcomes: those up to it were in line before it was set.
-<<<<<<< HEAD
             let head = state.reach(head);
-=======
-            let head = state.reach(hub.head());
             // After the head: what is marked later is beyond it.
             state.marked.append(&mut self.marked.lock());
->>>>>>> c16596dc63b8d927aa3f4b5405a9aed3d890c180
             made_room = state.answer_bytes + state.outcome_bytes >= self.limit;
             state.deliver(head, &mut frames);
             if state.subscriptions.iter().all(|subscription| matches!(subscription.phase, Phase::Live)) {
