@@ -202,7 +202,7 @@ impl Outbox {
         position: (Places, Seq),
     ) -> Option<Restarted> {
         let mut state = self.state.lock();
-        let restarted = state.restart(key, source, position, "scope")?;
+        let restarted = state.restart(key, &source, position, "scope")?;
         state.find(key)?.held.judging = None;
         drop(state);
         self.room_made.notify_waiters();

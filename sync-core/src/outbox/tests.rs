@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::{
-    hub::{Published, PublishedChange, Shape},
+    hub::{Hub, Published, PublishedChange, Shape},
     model::{Key, Value, filter::Expr},
 };
 
