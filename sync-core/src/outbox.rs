@@ -452,12 +452,12 @@ impl Outbox {
     pub(crate) fn restart(
         &self,
         work: &LogWork,
-        source: Arc<Source>,
+        source: &Arc<Source>,
         position: (Places, Seq),
     ) -> Option<Restarted> {
         let mut state = self.state.lock();
         state.loading(work.load).filter(|subscription| subscription.held.last() == work.hold)?;
-        let restarted = state.restart(work.load.key, &source, position, "horizon");
+        let restarted = state.restart(work.load.key, source, position, "horizon");
         drop(state);
         self.frames_ready.notify_one();
         restarted

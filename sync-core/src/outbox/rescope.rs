@@ -198,11 +198,11 @@ impl Outbox {
     pub(crate) fn other_scope(
         &self,
         key: SubscriptionKey,
-        source: Arc<Source>,
+        source: &Arc<Source>,
         position: (Places, Seq),
     ) -> Option<Restarted> {
         let mut state = self.state.lock();
-        let restarted = state.restart(key, &source, position, "scope")?;
+        let restarted = state.restart(key, source, position, "scope")?;
         state.find(key)?.held.judging = None;
         drop(state);
         self.room_made.notify_waiters();
