@@ -5,10 +5,12 @@
 
 mod authority;
 mod cursor;
+mod delivery;
 mod frames;
 mod rescope;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -22,17 +24,15 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use self::rescope::{Beginning, Held};
 pub(crate) use self::{
     authority::Era,
     cursor::Cursor,
     rescope::{Begun, RescopeWork, Which},
-};
-use self::{
-    frames::{Frames, Parts},
-    rescope::{Beginning, Held},
+    windows::WindowWork,
 };
 use crate::{
-    hub::{Depends, Hub, Place, Places, Query, Source, TailEntry},
+    hub::{Depends, Places, Query, Source},
     protocol::{RequestId, Rows, response},
     store::Seq,
 };
@@ -234,16 +234,6 @@ enum Position {
     Log(Seq),
 }
 
-/// A window whose rows the loader is to ask the hub for.
-#[derive(Debug)]
-pub(crate) struct WindowWork {
-    pub(crate) load: LoadKey,
-    pub(crate) asked: Asked,
-    pub(crate) source: Arc<Source>,
-    /// They could not be read.
-    pub(crate) has_failed: bool,
-}
-
 /// What the loader is to read from the store.
 #[derive(Debug)]
 pub(crate) struct LogWork {
@@ -409,12 +399,6 @@ impl Outbox {
         self.add(begun, asked, source, Phase::Loading, Position::Tail(places, seq), false)
     }
 
-    /// Adds a subscription to a window, whose rows will be asked for.
-    pub(crate) fn watch(&self, begun: Begun<'_>, asked: Asked, source: Arc<Source>) {
-        self.add(begun, asked, source, Phase::Asking, Position::Log(0), false);
-        self.work_ready.notify_one();
-    }
-
     /// Adds a read of all rows: a subscription that ends where it would become live.
     pub(crate) fn read_once(
         &self,
@@ -468,7 +452,7 @@ impl Outbox {
     pub(crate) fn restart(
         &self,
         work: &LogWork,
-        source: Arc<Source>,
+        source: &Arc<Source>,
         position: (Places, Seq),
     ) -> Option<Restarted> {
         let mut state = self.state.lock();
@@ -510,63 +494,6 @@ impl Outbox {
                 _ => None,
             }
         })
-    }
-
-    /// A window whose rows are to be asked for: then [`window_loaded`](Self::window_loaded), or [`window_ready`](Self::window_ready) says
-    /// when to ask again.
-    pub(crate) fn window_work(&self) -> Option<WindowWork> {
-        let mut state = self.state.lock();
-        let is_asking =
-            |subscription: &&mut Subscription| matches!(subscription.phase, Phase::Asking | Phase::Failed);
-        let subscription = state.subscriptions.iter_mut().find(is_asking)?;
-        let has_failed = matches!(subscription.phase, Phase::Failed);
-        subscription.phase = Phase::Waiting;
-        Some(WindowWork {
-            load: LoadKey { key: subscription.key, load: subscription.load },
-            asked: subscription.asked.clone(),
-            source: subscription.source.clone(),
-            has_failed,
-        })
-    }
-
-    /// The rows of a window, as of `seq`, are in line; what comes after the places is new. It becomes live as with
-    /// [`loaded`](Self::loaded).
-    pub(crate) fn window_loaded(&self, load: LoadKey, places: Places, seq: Seq) {
-        let mut state = self.state.lock();
-        if let Some(subscription) = state.loading(load) {
-            subscription.phase = Phase::Joining { at_least: seq };
-            subscription.position = Position::Tail(places, seq);
-        }
-        drop(state);
-        self.frames_ready.notify_one();
-    }
-
-    /// The rows of a window are there.
-    pub(crate) fn window_ready(&self, query: &Arc<Query>) {
-        self.waited(query, || Phase::Asking);
-    }
-
-    /// The rows of a window could not be read.
-    pub(crate) fn window_failed(&self, query: &Arc<Query>) {
-        self.waited(query, || Phase::Failed);
-    }
-
-    fn waited(&self, query: &Arc<Query>, phase: fn() -> Phase) {
-        for subscription in &mut self.state.lock().subscriptions {
-            if matches!(subscription.phase, Phase::Waiting) && subscription.source.has(query) {
-                subscription.phase = phase();
-            }
-        }
-        self.work_ready.notify_one();
-    }
-
-    /// What was sent of a window is not continued: it begins anew.
-    pub(crate) fn reset_window(&self, query: &Arc<Query>) {
-        let lapsed = self.state.lock().lapse(|subscription, _| subscription.source.has(query));
-        if lapsed {
-            self.frames_ready.notify_one();
-            self.work_ready.notify_one();
-        }
     }
 
     /// A subscription has had the log up to `seq`; where places are given it goes on in the tails, as with [`loaded`](Self::loaded).
@@ -614,47 +541,6 @@ impl Outbox {
         (state.answer_bytes, state.outcome_bytes) = (0, 0);
         state.queries.clear();
         state.subscriptions.drain(..).map(|subscription| subscription.source).collect()
-    }
-
-    /// Everything that can be sent now, as frames; then [`written`](Self::written) is to be called. They have the changes up to `head`, where the hub's is or was, then the answers, which are thereby never ahead
-    /// of the changes that they confirm. `progress` adds word of how far the live subscriptions are.
-    pub(crate) fn frames(self: &Arc<Self>, hub: &Hub, head: Seq, progress: bool) -> Vec<Bytes> {
-        let mut frames = Frames::default();
-        let mut left = Vec::new();
-        let made_room;
-        {
-            let mut state = self.state.lock();
-            if state.closing.is_some_and(DisconnectReason::is_at_once) {
-                return Vec::new();
-            }
-            state.writing = Some(state.oldest());
-            // One head for the changes and the outcomes: those up to it were in line before it was set.
-            let head = state.reach(head);
-            // After the head: what is marked later is beyond it.
-            state.marked.append(&mut self.marked.lock());
-            made_room = state.answer_bytes + state.outcome_bytes >= self.limit;
-            state.deliver(head, &mut frames);
-            if state.subscriptions.iter().all(|subscription| matches!(subscription.phase, Phase::Live)) {
-                state.waiting_bytes = 0;
-            }
-            state.answers(head, &mut frames, &mut left);
-            state.go_live(head, self.epoch, &mut frames, &mut left);
-            let delivered = state.progress();
-            while let Some(outcome) = state.outcomes.pop_front_if(|outcome| outcome.seq <= delivered) {
-                state.outcome_bytes -= outcome.message.len();
-                frames.push(outcome.message, true);
-            }
-            if progress {
-                frames.push(response::progress(state.progress()), true);
-            }
-        }
-        for source in left {
-            hub.leave(&source, self);
-        }
-        if made_room {
-            self.room_made.notify_waiters();
-        }
-        frames.end()
     }
 }
 
@@ -718,7 +604,7 @@ impl State {
     fn restart(
         &mut self,
         key: SubscriptionKey,
-        source: Arc<Source>,
+        source: &Arc<Source>,
         (places, seq): (Places, Seq),
         reason: &str,
     ) -> Option<Restarted> {
@@ -727,7 +613,7 @@ impl State {
         subscription.position = Position::Tail(places, seq);
         // In this order: they may have queries in common.
         self.unlist(key, &left);
-        self.list(key, &source);
+        self.list(key, source);
         let load = self.begin_anew(key, reason)?;
         let subscription = self.find(key)?;
         let (asked, ends_at_live) = (subscription.asked.clone(), subscription.ends_at_live);
@@ -751,30 +637,6 @@ impl State {
         let message = response::reset(subscription.asked.id.as_ref(), reason);
         self.answer(message, Some(load), 0, false);
         Some(load)
-    }
-
-    /// Puts what was read and may leave into frames; those that end with it are `left`.
-    fn answers(&mut self, head: Seq, frames: &mut Frames, left: &mut Vec<Arc<Source>>) {
-        let held = self.subscriptions.iter().filter(|subscription| subscription.held.before().is_some());
-        let mut held: SmallVec<[_; 4]> = held.map(|subscription| subscription.key).collect();
-        for answer in std::mem::take(&mut self.answers) {
-            if answer.seq > head || answer.of.is_some_and(|load| held.contains(&load.key)) {
-                // What was read for it later stays behind it.
-                held.extend(answer.of.map(|load| load.key));
-                self.answers.push_back(answer);
-                continue;
-            }
-            self.answer_bytes -= answer.message.len();
-            frames.push(answer.message, true);
-            if answer.is_last
-                && let Some(LoadKey { key, .. }) = answer.of
-                && let Some(at) = self.subscriptions.iter().position(|subscription| subscription.key == key)
-            {
-                let source = self.subscriptions.swap_remove(at).source;
-                self.unlist(key, &source);
-                left.push(source);
-            }
-        }
     }
 
     /// Gives up the places that are `too_far` behind. Whether there was one.
@@ -815,153 +677,4 @@ impl State {
     fn loading(&mut self, load: LoadKey) -> Option<&mut Subscription> {
         self.find(load.key).filter(|subscription| subscription.load == load.load)
     }
-
-    /// Up to where every subscription that is live, or was until it fell behind, has had the changes.
-    fn progress(&self) -> Seq {
-        let behind = self.subscriptions.iter().filter(|subscription| subscription.was_live);
-        let had = behind.filter_map(|subscription| match (&subscription.phase, &subscription.position) {
-            (Phase::Live, _) => None,
-            (_, Position::Tail(_, seq) | Position::Log(seq)) => Some(*seq),
-        });
-        had.fold(self.delivered, Seq::min)
-    }
-
-    /// The changes of the live subscriptions up to `head`, each once, by seq.
-    fn deliver(&mut self, head: Seq, frames: &mut Frames) {
-        let mut changes = Vec::new();
-        let mut marked = std::mem::take(&mut self.marked);
-        marked.sort_unstable();
-        marked.dedup();
-        marked.retain(|address| {
-            let mut is_left = false;
-            for (key, leg) in self.queries.get(address).into_iter().flatten() {
-                let mut subscriptions = self.subscriptions.iter_mut();
-                let Some(subscription) = subscriptions.find(|subscription| subscription.key == *key) else {
-                    continue;
-                };
-                match (&subscription.phase, &mut subscription.position) {
-                    (Phase::Live, Position::Tail(places, after)) => {
-                        let Some(place) = places.get_mut(*leg) else { continue };
-                        take(place, *after, head, (&subscription.source, &subscription.asked), &mut changes);
-                        is_left |= place.has_next();
-                    }
-                    // It takes what there is when it goes live, and may leave some.
-                    _ => is_left = true,
-                }
-            }
-            is_left
-        });
-        self.marked = marked;
-        merge(&mut changes);
-        let mut previous = None;
-        for change in changes {
-            frames.push(change.message, previous != Some(change.seq) || change.is_more);
-            previous = Some(change.seq);
-        }
-        self.delivered = head;
-    }
-
-    /// Subscriptions whose rows and changes are all in line become live; reads of all rows end, and their sources are `left`.
-    fn go_live(&mut self, head: Seq, epoch: Uuid, frames: &mut Frames, left: &mut Vec<Arc<Source>>) {
-        let mut ended = Vec::new();
-        self.subscriptions.retain_mut(|subscription| {
-            let Phase::Joining { at_least } = subscription.phase else { return true };
-            if subscription.held.before().is_some() {
-                return true;
-            }
-            let Position::Tail(places, after) = &mut subscription.position else { return true };
-            if head < at_least {
-                return true;
-            }
-            let (source, asked) = (&subscription.source, &subscription.asked);
-            let (model, id) = (source.model(), asked.id.as_ref());
-            let mut changes = Vec::new();
-            for place in places {
-                take(place, *after, head, (source, asked), &mut changes);
-            }
-            merge(&mut changes);
-            if source.is_window() {
-                // Its rows are those of `after`.
-                frames.push(response::live(model, id, *after, None), true);
-                for change in changes {
-                    frames.push(change.message, true);
-                }
-            } else {
-                let mut part = Vec::new();
-                let mut bytes = 0;
-                for of_one in changes.chunk_by(|a, b| a.seq == b.seq) {
-                    bytes += of_one.iter().map(|change| change.message.head.len()).sum::<usize>();
-                    part.extend(of_one.iter().map(|change| change.message.head.clone()));
-                    if bytes > FRAME_BYTES / 2
-                        && let Some(last) = of_one.last()
-                    {
-                        frames.push(response::changes(id, last.seq, &std::mem::take(&mut part)), true);
-                        bytes = 0;
-                    }
-                }
-                if !part.is_empty() {
-                    frames.push(response::changes(id, head, &part), true);
-                }
-                if subscription.ends_at_live {
-                    frames.push(response::page(model, id, &[], head, false), true);
-                    ended.push((subscription.key, source.clone()));
-                    return false;
-                }
-                let cursor = Cursor { epoch, seq: head, hash: source.hash() };
-                frames.push(response::live(model, id, head, Some(&cursor.to_string())), true);
-            }
-            subscription.phase = Phase::Live;
-            subscription.was_live = true;
-            *after = head;
-            true
-        });
-        for (key, source) in ended {
-            self.unlist(key, &source);
-            left.push(source);
-        }
-    }
-}
-
-/// A message out of a tail.
-#[derive(Debug)]
-struct Taken {
-    seq: Seq,
-    index: Option<usize>,
-    is_more: bool,
-    is_removal: bool,
-    message: Parts,
-}
-
-/// Takes what stands after the place, up to `head`.
-fn take(
-    place: &mut Place,
-    after: Seq,
-    head: Seq,
-    (source, asked): (&Source, &Asked),
-    taken: &mut Vec<Taken>,
-) {
-    while let Some((seq, entries)) = place.advance(head) {
-        for entry in entries {
-            let message = if entry.index.is_none() {
-                // Its place alone says what is new to a window: it may be filled up at the seq that it has come to.
-                Parts { head: response::window(source.model(), asked.id.as_ref()), rest: entry.message }
-            } else if seq > after {
-                entry.message.into()
-            } else {
-                continue;
-            };
-            let TailEntry { index, is_more, is_removal, .. } = entry;
-            taken.push(Taken { seq, index, is_more, is_removal, message });
-        }
-    }
-}
-
-/// In their order, and of one change in several queries only the row if any of them shows it.
-fn merge(taken: &mut Vec<Taken>) {
-    if taken.len() < 2 {
-        return;
-    }
-    // What windows hear comes after the changes of its transaction, each for itself.
-    taken.sort_by_key(|taken| (taken.seq, taken.index.is_none(), taken.index, taken.is_removal));
-    taken.dedup_by(|b, a| a.seq == b.seq && a.index == b.index && a.index.is_some());
 }

@@ -308,7 +308,7 @@ impl Connection {
                 self.engine.depend(&self.outbox, load.key, &mut selection.dependencies);
                 let hub = self.engine.hub();
                 let (source, places, head) = hub.join(model, selection.joined(work.is_read), &self.outbox);
-                let Some(restarted) = self.outbox.restart(&work, source.clone(), (places, head)) else {
+                let Some(restarted) = self.outbox.restart(&work, &source, (places, head)) else {
                     return hub.leave(&source, &self.outbox);
                 };
                 hub.leave(&restarted.left, &self.outbox);

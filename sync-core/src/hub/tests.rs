@@ -220,7 +220,7 @@ fn time_of_changes(times: usize, hearing: i64) -> std::time::Duration {
     for hub in &hubs {
         hub.publish(&transaction);
     }
-    cpu.zip(cpu_time()).map_or(wall.elapsed(), |(before, after)| after - before)
+    cpu.zip(cpu_time()).map_or(wall.elapsed(), |(before, after)| after.saturating_sub(before))
 }
 
 /// What this thread has had of the processors, where Linux says it: others take turns with it, the longer the oftener. It is exact to some

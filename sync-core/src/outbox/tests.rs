@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::{
-    hub::{Published, PublishedChange, Shape},
+    hub::{Hub, Published, PublishedChange, Shape},
     model::{Key, Value, filter::Expr},
 };
 
@@ -79,7 +79,7 @@ impl Line {
             return None;
         }
         let (source, places, head) = self.hub.join_rows("Task", 0, shape, &self.outbox);
-        self.outbox.other_scope(key, source, (places, head))
+        self.outbox.other_scope(key, &source, (places, head))
     }
 
     /// The frames that leave now.
@@ -321,7 +321,7 @@ fn catching_up_waits_as_well() {
     // It began anew for another reason meanwhile: what `read` said before the stop counts no more.
     let (query, place, head) = line.hub.join_rows("Task", 0, Shape::all(list("b")), &line.outbox);
     line.outbox.rescope(Which::All, 3);
-    assert!(line.outbox.restart(&work, query, (place, head)).is_none());
+    assert!(line.outbox.restart(&work, &query, (place, head)).is_none());
     assert!(line.scope(key, &list("a")).is_none());
     line.outbox.rescope_work();
     assert!(line.scope(key, &list("a")).is_none());
