@@ -621,9 +621,10 @@ async fn acknowledgements_do_not_pile_up() {
 async fn a_message_with_many_fields_is_cheap() {
     let server = start(|limits| limits.message_bytes = 1024 * 1024).await;
     let mut client = server.hello().await;
-    let mut took = Vec::new();
+    // The least disturbed of three rounds counts.
+    let mut took = [Duration::MAX; 2];
     let mut answered = Vec::new();
-    for (id, count) in [(1, 1_500_u32), (2, 6_000)] {
+    for (id, (which, count)) in (1..).zip([(0, 1_500_u32), (1, 6_000)].repeat(3)) {
         let mut fields = String::new();
         for field in 0..count {
             write!(fields, ",\"{field}\":0").unwrap();
@@ -634,7 +635,7 @@ async fn a_message_with_many_fields_is_cheap() {
         let begun = Instant::now();
         client.send_text(&message).await;
         let answer = client.answer(&json!(id)).await;
-        took.push(begun.elapsed());
+        took[which] = took[which].min(begun.elapsed());
         answered.push((message.len(), answer.to_string().len()));
     }
     println!("took {took:?}; (request, answer) bytes {answered:?}");

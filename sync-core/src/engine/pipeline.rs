@@ -50,6 +50,9 @@ use crate::{
 /// The most transactions in a batch: what many waiting clients fill, and short enough to flush in a few milliseconds.
 const BATCH: usize = 1024;
 
+/// Where more was submitted than this since filters were checked, most of it is judged without the lock, so that nobody waits for it.
+const UNDER_LOCK: u64 = 32;
+
 /// How many bytes of the log are read at a time.
 const LOG_BYTES: usize = 1024 * 1024;
 
@@ -306,13 +309,17 @@ impl Pipeline {
         transaction: Transaction,
         effects: Effects,
     ) -> Result<Decision> {
-        // Most of it beforehand, so that little is left to be judged under the lock. Rows alone are checked by what they are when it commits.
-        if !reads.filters.is_empty() && !self.check(&mut reads) {
-            return Ok(Decision::Conflict);
-        }
         let (decided, decision) = oneshot::channel();
         {
             let mut state = self.state.lock();
+            // Rows alone are checked by what they are when it commits.
+            if !reads.filters.is_empty() && state.recent.last().saturating_sub(reads.checked) > UNDER_LOCK {
+                drop(state);
+                if !self.check(&mut reads) {
+                    return Ok(Decision::Conflict);
+                }
+                state = self.state.lock();
+            }
             if state.closed {
                 return Err(Error::new(ErrorCode::Shutdown, "the server is stopping"));
             }

@@ -290,7 +290,7 @@ impl World {
     fn take(&mut self, client: usize) {
         let frames = {
             let client = &self.clients[client];
-            client.outbox.frames(&self.hub, true)
+            client.outbox.frames(&self.hub, self.hub.head(), true)
         };
         let client = &mut self.clients[client];
         for frame in frames {

@@ -101,7 +101,7 @@ mod tests {
             let era = outbox.end_authority();
             assert!(outbox.answer_if("{}".into(), || true) && outbox.outcome_if("{}".into(), 0, || true));
             assert!(!is_sent(era), "it is in line");
-            assert!(!outbox.frames(&hub, false).is_empty());
+            assert!(!outbox.frames(&hub, hub.head(), false).is_empty());
             assert!(!is_sent(era), "it is being sent");
             outbox.written();
             assert!(is_sent(era));
@@ -110,7 +110,7 @@ mod tests {
         let era = outbox.end_authority();
         outbox.answer("{}".into());
         assert!(is_sent(era));
-        assert!(!outbox.frames(&hub, false).is_empty());
+        assert!(!outbox.frames(&hub, hub.head(), false).is_empty());
         assert!(is_sent(era));
     }
 
@@ -119,7 +119,7 @@ mod tests {
         let (outbox, hub) = (std::sync::Arc::new(Outbox::new(1 << 20, Uuid::nil(), 0)), Hub::new(0, 1 << 20));
         assert!(!outbox.answer_if("{}".into(), || false));
         assert!(!outbox.outcome_if("{}".into(), 0, || false));
-        assert!(outbox.frames(&hub, false).is_empty());
+        assert!(outbox.frames(&hub, hub.head(), false).is_empty());
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
             outbox.answer("{}".into());
             outbox.outcome("{}".into(), 0);
             outbox.close(reason);
-            assert_eq!(outbox.frames(&hub, true).len(), frames, "{reason:?}");
+            assert_eq!(outbox.frames(&hub, hub.head(), true).len(), frames, "{reason:?}");
         }
     }
 }

@@ -17,9 +17,9 @@ use crate::{
 };
 
 impl Outbox {
-    /// Everything that can be sent now, as frames; then [`written`](Self::written) is to be called. They have the changes up to the hub's head, then the answers, which are thereby never ahead
+    /// Everything that can be sent now, as frames; then [`written`](Self::written) is to be called. They have the changes up to `head`, where the hub's is or was, then the answers, which are thereby never ahead
     /// of the changes that they confirm. `progress` adds word of how far the live subscriptions are.
-    pub(crate) fn frames(self: &Arc<Self>, hub: &Hub, progress: bool) -> Vec<Bytes> {
+    pub(crate) fn frames(self: &Arc<Self>, hub: &Hub, head: Seq, progress: bool) -> Vec<Bytes> {
         let mut frames = Frames::default();
         let mut left = Vec::new();
         let made_room;
@@ -30,7 +30,7 @@ impl Outbox {
             }
             state.writing = Some(state.oldest());
             // One head for the changes and the outcomes: those up to it were in line before it was set.
-            let head = state.reach(hub.head());
+            let head = state.reach(head);
             // After the head: what is marked later is beyond it.
             state.marked.append(&mut self.marked.lock());
             made_room = state.answer_bytes + state.outcome_bytes >= self.limit;

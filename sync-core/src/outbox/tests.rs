@@ -84,7 +84,7 @@ impl Line {
 
     /// The frames that leave now.
     fn frames(&self) -> Vec<Vec<String>> {
-        let frames = self.outbox.frames(&self.hub, true);
+        let frames = self.outbox.frames(&self.hub, self.hub.head(), true);
         let read = |frame: &Bytes| match serde_json::from_slice(frame).unwrap() {
             Json::Array(messages) => messages,
             message => vec![message],
