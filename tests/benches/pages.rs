@@ -145,13 +145,13 @@ async fn run() {
 async fn show(store: &SqliteStore, what: &str, select: Select) {
     let (mut runs, mut rows) = (0_u32, 0);
     let begun = cpu();
-    while runs < 3 || cpu() - begun < Duration::from_millis(200) {
+    while runs < 3 || cpu().saturating_sub(begun) < Duration::from_millis(200) {
         for _ in 0..runs.clamp(1, 100) {
             rows = store.page("Task", &select).await.expect("it reads").rows.len();
             runs += 1;
         }
     }
-    println!("{:>10.2?}  {rows:>5} rows  {what}", (cpu() - begun) / runs);
+    println!("{:>10.2?}  {rows:>5} rows  {what}", cpu().saturating_sub(begun) / runs);
 }
 
 /// What this process has used.

@@ -2,7 +2,7 @@
 
 use super::span::{self, Span};
 use crate::model::{
-    Filter, Key, Order, OrderBy, Place, Value,
+    Filter, Key, Order, OrderBy, Place,
     filter::{Expr, FieldValues, Names},
     order::OrderList,
 };
@@ -156,7 +156,7 @@ pub(super) struct Look {
 impl Look {
     /// The value in the first field of the order.
     #[cfg(feature = "sqlite")]
-    pub(super) fn value(&self) -> Option<&Value> {
+    pub(super) fn value(&self) -> Option<&crate::model::Value> {
         self.place.as_ref().and_then(|place| place.values.first())
     }
 }

@@ -2,8 +2,9 @@
 //! client. First the tables of cases in `tests/cases`, then random questions about nasty values.
 
 use std::{
+    fmt::Write as _,
     fs,
-    io::Write,
+    io::Write as _,
     path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
@@ -255,7 +256,7 @@ async fn random_questions_about_nasty_values() {
             for field in FIELDS {
                 let value = random.one_of(&values);
                 if value != "missing" {
-                    body.push_str(&format!(",\"{field}\":{value}"));
+                    write!(body, ",\"{field}\":{value}").unwrap();
                 }
             }
             (key.clone(), body + "}")
