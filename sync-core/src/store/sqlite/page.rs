@@ -123,7 +123,7 @@ impl<'a> Pager<'a> {
             may_collect: Cell::new(false),
             looked_at: Cell::new(0),
             #[cfg(test)]
-            ran: Default::default(),
+            ran: std::cell::RefCell::default(),
         }
     }
 
@@ -257,7 +257,7 @@ impl<'a> Pager<'a> {
 
     /// The ranges of a column in which these values are, in their order and apart from each other.
     fn ranges(&self, column: &SqlColumn, spans: &[Span]) -> Vec<SqlRange> {
-        let is_id = std::ptr::eq(column, &self.table.id);
+        let is_id = std::ptr::eq(column, &raw const self.table.id);
         let kind_of_ids = match self.table.kind {
             KeyKind::Int => Kind::Number,
             KeyKind::Text => Kind::Text,
@@ -749,9 +749,9 @@ impl SqlRange {
         };
         let mut parts = Vec::new();
         for cut in [0.0, 1.0, I64_END] {
-            let begins_before = from < cut;
+            let (begins_before, ends_behind) = (from < cut, cut < to);
             let is_in =
-                (begins_before || from == cut && !low_is_open) && (cut < to || cut == to && !high_is_open);
+                (begins_before || from <= cut && !low_is_open) && (ends_behind || cut <= to && !high_is_open);
             if !is_in {
                 continue;
             }
