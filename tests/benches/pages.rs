@@ -114,13 +114,13 @@ async fn run() {
     show(&store, "half of the rows, by id", page(all().matching(Task::DONE.eq(false)))).await;
     show(&store, "the highest priority, then by id", page(all().order([Task::PRIORITY.desc()]))).await;
     show(&store, "500 rows of an order", all().order([Task::CREATED.asc()]).limit(500)).await;
-    // Where no index helps.
     show(
         &store,
-        "the highest priority, then the newest: 200,000 equals are sorted",
+        "the highest priority, then the newest, with 200,000 rows that are equal in the first",
         page(all().order([Task::PRIORITY.desc(), Task::CREATED.desc()])),
     )
     .await;
+    // Where no index helps.
     show(
         &store,
         "two values that seldom meet, by id",

@@ -135,7 +135,7 @@ impl Value {
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "guarded by the ranges")]
-    fn float(value: f64) -> Self {
+    pub(crate) fn float(value: f64) -> Self {
         // 2^63 and 2^64 are exact in f64, and no f64 lies between one of them and the whole number before it.
         const I64_END: f64 = 9_223_372_036_854_775_808.0;
         const U64_END: f64 = 18_446_744_073_709_551_616.0;

@@ -154,9 +154,9 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// The value in the first field of the order.
+    /// The value in a field of the order.
     #[cfg(feature = "sqlite")]
-    pub(super) fn value(&self) -> Option<&crate::model::Value> {
-        self.place.as_ref().and_then(|place| place.values.first())
+    pub(super) fn value(&self, field: usize) -> Option<&crate::model::Value> {
+        self.place.as_ref().and_then(|place| place.values.get(field))
     }
 }

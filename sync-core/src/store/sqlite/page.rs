@@ -5,8 +5,9 @@
 //! are the same for every filter:
 //!
 //! * *Collect*: where an index leads to few rows for one part of the filter, all of them are read, and put in order here.
-//! * *Walk*: else the rows are read in the order that is asked for, along the index of its first field, and those that do not match are passed over. Where
-//!   the order has more fields, the rows that are equal in the first are put in order here, all of them.
+//! * *Walk*: else the rows are read in the order that is asked for, along the index of its first field, and those that do not match are passed over. Rows
+//!   that are equal in that field are read by their ids. Where the order has more fields they are put in order here, all of them or, if they are very
+//!   many, walked along the index of the next field, in which the others are passed over.
 //! * *Merge*: in the order of the ids, the rows at a few values of a field are read side by side.
 //!
 //! How many rows an index leads to is counted first, as far as [`Effort::most`]: nothing is estimated. Where a walk passes over many rows and the count has
@@ -27,10 +28,10 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, ToSql, pa
 use super::{
     reader::stored_row,
     table::{SqlColumn, SqlTable, open_ends},
-    value::{I64_END, SqlKey, SqlValue},
+    value::{I64_END, SqlValue},
 };
 use crate::{
-    model::{Key, KeyKind, Kind, Place, Value, filter::Expr},
+    model::{KeyKind, Kind, OrderBy, Place, Value, filter::Expr},
     store::{
         Gather, Page, Select, Seq, Span, StoredRow,
         gather::keep_first,
@@ -68,11 +69,16 @@ pub(super) struct Effort {
     pub(super) most: usize,
     /// More equal rows than this are not turned around where the greatest values come first, but read the other way.
     pub(super) equal: usize,
+    /// Rows that are equal in the first field of an order, up to so many, are put in order by the next: that takes about 1 µs each. A walk along the next
+    /// field takes 20 µs each, but has to look at no more than it takes to fill a page.
+    pub(super) sorted: usize,
+    /// The same for each row that there is room for in a page: as many more are looked at until it is full.
+    pub(super) sorted_a_row: usize,
 }
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { few: 500, most: 5_000, equal: 64 }
+        Self { few: 500, most: 5_000, equal: 64, sorted: 20_000, sorted_a_row: 100 }
     }
 }
 
@@ -226,22 +232,27 @@ impl<'a> Pager<'a> {
     fn counted(&self, ranges: Vec<(&'a SqlColumn, SqlRange)>) -> rusqlite::Result<Narrow<'a>> {
         let mut count = 0;
         for (column, range) in &ranges {
-            let most = i64::try_from(self.most() + 1 - count).unwrap_or(i64::MAX);
-            let one = |sql: &str, params: [&dyn ToSql; 3]| {
-                self.statement(sql)?.query_row(params, |row| row.get::<_, i64>(0))
-            };
-            let found = match range {
-                SqlRange::At(value, is_boolean) => one(&column.count_at, [value, is_boolean, &most])?,
-                SqlRange::Between { low, low_is_open, high, high_is_open } => {
-                    one(&column.count[open_ends(*low_is_open, *high_is_open)], [low, high, &most])?
-                }
-            };
-            count += usize::try_from(found).unwrap_or(0);
+            count += self.count(column, range, self.most() + 1 - count)?;
             if count > self.most() {
                 break;
             }
         }
         Ok(Narrow { ranges, count })
+    }
+
+    /// How many rows a range has, as far as `most`.
+    fn count(&self, column: &SqlColumn, range: &SqlRange, most: usize) -> rusqlite::Result<usize> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let one = |sql: &str, params: [&dyn ToSql; 3]| {
+            self.statement(sql)?.query_row(params, |row| row.get::<_, i64>(0))
+        };
+        let found = match range {
+            SqlRange::At(value, is_boolean) => one(&column.count_at, [value, is_boolean, &most])?,
+            SqlRange::Between { low, low_is_open, high, high_is_open } => {
+                one(&column.count[open_ends(*low_is_open, *high_is_open)], [low, high, &most])?
+            }
+        };
+        Ok(usize::try_from(found).unwrap_or(0))
     }
 
     /// The ranges of a column in which these values are, in their order and apart from each other.
@@ -275,7 +286,7 @@ impl<'a> Pager<'a> {
             };
             match range {
                 SqlRange::At(value, is_boolean) => {
-                    self.rows_at(column, value, *is_boolean, None, &mut add)?
+                    self.rows_at(&column.rows_at, value, *is_boolean, None, &mut add)?
                 }
                 SqlRange::Between { low, low_is_open, high, high_is_open } => {
                     let sql = &column.rows[open_ends(*low_is_open, *high_is_open)];
@@ -300,12 +311,23 @@ impl<'a> Pager<'a> {
     /// The rows in the order that is asked for; `None` if there is no index to go along.
     fn walk(&self, gather: &mut Gather<'_>) -> rusqlite::Result<Option<bool>> {
         let Some(by) = self.select.order.first() else { return self.walk_ids(gather, false).map(Some) };
-        if by.field == self.table.id.field {
+        if self.is_id(by) {
             return self.walk_ids(gather, by.descending).map(Some);
         }
         let Some(column) = self.table.column(by.field) else { return Ok(None) };
+        self.walk_column(&[], by, column, gather).map(Some)
+    }
+
+    /// The rows that have these values in the first fields of the order, along the column of the next.
+    fn walk_column(
+        &self,
+        first: &[Value],
+        by: &OrderBy,
+        column: &SqlColumn,
+        gather: &mut Gather<'_>,
+    ) -> rusqlite::Result<bool> {
         let mut spans = span::of(&self.select.filter, by.field).unwrap_or_else(span::everything);
-        if let Some(begin) = self.select.after.as_ref().and_then(|after| after.values.first()) {
+        if let Some(begin) = self.begin(first) {
             // Rows with this value may be many: those before the place's id are not looked at.
             spans = span::intersection(&spans, &span::behind(begin, by.descending));
         }
@@ -316,22 +338,25 @@ impl<'a> Pager<'a> {
         }
         for range in ranges {
             let more = match range {
-                SqlRange::At(value, is_boolean) => self.equals(column, &value, is_boolean, gather)?,
-                SqlRange::Between { ref low, .. } if is_exact(low) && self.select.order.len() == 1 => {
-                    self.walk_rows(column, range, by.descending, gather)?
+                SqlRange::At(value, is_boolean) => self.equals(first, column, value, is_boolean, gather)?,
+                SqlRange::Between { ref low, .. }
+                    if is_exact(low) && self.select.order.len() == first.len() + 1 =>
+                {
+                    self.walk_rows(first, column, range, by.descending, gather)?
                 }
-                SqlRange::Between { .. } => self.walk_values(column, range, by.descending, gather)?,
+                SqlRange::Between { .. } => self.walk_values(first, column, range, by.descending, gather)?,
             };
             if !more {
-                return Ok(Some(false));
+                return Ok(false);
             }
         }
-        Ok(Some(true))
+        Ok(true)
     }
 
     /// The rows of a range in the order of the column. Equal ones come by their ids also where the greatest value comes first.
     fn walk_rows(
         &self,
+        first: &[Value],
         column: &SqlColumn,
         range: SqlRange,
         descending: bool,
@@ -342,7 +367,7 @@ impl<'a> Pager<'a> {
         };
         if !descending {
             let sql = &column.rows[open_ends(low_is_open, high_is_open)];
-            return self.rows(sql, params![low, high], |row| gather.add(row));
+            return self.rows(sql, params![low, high], |row| gather.offer(self.look(first, &row), row));
         }
         loop {
             // The greatest ids come first: those of one value are turned around.
@@ -350,22 +375,22 @@ impl<'a> Pager<'a> {
             let mut is_long = false;
             let sql = &column.back[open_ends(low_is_open, high_is_open)];
             let more = self.rows(sql, params![low, high], |row| {
-                let look = self.select.look(&row.key, &row.body);
-                let Some(value) = look.value() else { return true };
-                let is_equal = equal.last().is_none_or(|(last, _)| last.value() == Some(value));
-                if !is_equal && !equal.drain(..).rev().all(|(look, row)| gather.offer(look, row)) {
+                let look = self.look(first, &row);
+                let Some(value) = look.value(first.len()) else { return true };
+                let is_equal = equal.last().is_none_or(|(last, _)| last.value(first.len()) == Some(value));
+                if !is_equal && !turn_around(&mut equal, gather) {
                     return false;
                 }
                 equal.push((look, row));
                 is_long = equal.len() > self.effort.equal;
                 !is_long
             })?;
-            let value = equal.last().and_then(|(look, _)| look.value()).filter(|_| is_long);
+            let value = equal.last().and_then(|(look, _)| look.value(first.len())).filter(|_| is_long);
             let Some(value) = value.map(SqlValue::of) else {
-                return Ok(more && equal.drain(..).rev().all(|(look, row)| gather.offer(look, row)));
+                return Ok(more && turn_around(&mut equal, gather));
             };
             // So many that they are better read the other way.
-            if !self.equals(column, &value, false, gather)? {
+            if !self.equals(first, column, value.clone(), false, gather)? {
                 return Ok(false);
             }
             (high, high_is_open) = (value, true);
@@ -375,6 +400,7 @@ impl<'a> Pager<'a> {
     /// One value of the column after another: the rows with it are to be sorted.
     fn walk_values(
         &self,
+        first: &[Value],
         column: &SqlColumn,
         range: SqlRange,
         descending: bool,
@@ -390,7 +416,7 @@ impl<'a> Pager<'a> {
                 .query_row(params![low, high], |row| Ok(SqlValue::read(row.get_ref(0)?)))
                 .optional()?;
             let Some(value) = value else { return Ok(true) };
-            let more = self.equals(column, &value, false, gather)?;
+            let more = self.equals(first, column, value.clone(), false, gather)?;
             if !more {
                 return Ok(false);
             }
@@ -402,33 +428,73 @@ impl<'a> Pager<'a> {
         }
     }
 
-    /// The rows with one value in the first field of the order.
+    /// Of the rows that have these values in the first fields of the order, those with one value in the next.
     fn equals(
         &self,
+        first: &[Value],
+        column: &SqlColumn,
+        value: SqlValue,
+        is_boolean: bool,
+        gather: &mut Gather<'_>,
+    ) -> rusqlite::Result<bool> {
+        // Different whole numbers may be one to SQL.
+        let Some(known) = is_exact(&value).then(|| value.to_value(is_boolean)).flatten() else {
+            return self.sort(first, column, &value, is_boolean, gather);
+        };
+        let with_it: Vec<_> = first.iter().cloned().chain([known]).collect();
+        let stream = |statement, begin: Option<SqlValue>, gather: &mut Gather<'_>| {
+            self.rows_at(statement, &value, is_boolean, begin.as_ref(), |row| {
+                gather.offer(self.look(first, &row), row)
+            })
+        };
+        match self.select.order.get(with_it.len()) {
+            None => {
+                let begin = self.after(&with_it).map(|after| SqlValue::of(&Value::from(&after.key)));
+                stream(&column.rows_at, begin, gather)
+            }
+            Some(by) if self.is_id(by) => {
+                let begin = self.begin(&with_it).and_then(|begin| self.key(begin));
+                if by.descending {
+                    let end = match self.table.kind {
+                        KeyKind::Int => SqlValue::Int(i64::MAX),
+                        KeyKind::Text => SqlValue::End,
+                    };
+                    stream(&column.back_at, Some(begin.unwrap_or(end)), gather)
+                } else {
+                    stream(&column.rows_at, begin, gather)
+                }
+            }
+            Some(by) => {
+                let range = SqlRange::At(value, is_boolean);
+                let sorted = self.effort.sorted.max(gather.room().saturating_mul(self.effort.sorted_a_row));
+                let are_many = self.count(column, &range, sorted.saturating_add(1))? > sorted;
+                let SqlRange::At(value, _) = range else { return Ok(true) };
+                match self.table.column(by.field) {
+                    Some(next) if are_many => self.walk_column(&with_it, by, next, gather),
+                    _ => self.sort(first, column, &value, is_boolean, gather),
+                }
+            }
+        }
+    }
+
+    /// The same, read whole and put in order.
+    fn sort(
+        &self,
+        first: &[Value],
         column: &SqlColumn,
         value: &SqlValue,
         is_boolean: bool,
         gather: &mut Gather<'_>,
     ) -> rusqlite::Result<bool> {
-        // Different whole numbers may be one to SQL.
-        if is_exact(value) && self.select.order.len() == 1 {
-            let begin = self.select.after.as_ref().filter(|after| {
-                after.values.first().is_some_and(|first| {
-                    SqlValue::of(first) == *value && matches!(first, Value::Bool(_)) == is_boolean
-                })
-            });
-            let add = |row| gather.add(row);
-            return self.rows_at(column, value, is_boolean, begin.map(|place| &place.key), add);
-        }
         let (mut rows, mut passed, mut last) = (Vec::new(), 0, None::<Place>);
         let room = gather.room();
         let enough = if self.may_collect.get() { self.effort.most } else { usize::MAX };
         let begun = self.looked_at.get();
-        let is_done = self.rows_at(column, value, is_boolean, None, |row| {
+        let is_done = self.rows_at(&column.rows_at, value, is_boolean, None, |row| {
             if self.looked_at.get() - begun > enough {
                 return false;
             }
-            let Look { matches, place } = self.select.look(&row.key, &row.body);
+            let Look { matches, place } = self.look(first, &row);
             let Some(place) = place.filter(|place| gather.is_after(place)) else {
                 return true;
             };
@@ -456,25 +522,63 @@ impl<'a> Pager<'a> {
         Ok(gather.pass(passed, last))
     }
 
+    /// Whether a row is asked for, and where it stands among those with these values in the first fields of the order. One with others is not asked for now; its place
+    /// says how far the walk has come.
+    fn look(&self, first: &[Value], row: &StoredRow) -> Look {
+        let mut look = self.select.look(&row.key, &row.body);
+        let values = look.place.iter_mut().flat_map(|place| &mut place.values);
+        for (value, wanted) in values.zip(first) {
+            if value.rank(wanted).is_ne() {
+                look.matches = false;
+                *value = wanted.clone();
+            }
+        }
+        look
+    }
+
+    /// The place after which the rows come, if it is among those with these values in the first fields of the order.
+    fn after(&self, first: &[Value]) -> Option<&Place> {
+        let after = self.select.after.as_ref()?;
+        let is_among = after.values.iter().zip(first).all(|(value, wanted)| value.rank(wanted).is_eq());
+        is_among.then_some(after)
+    }
+
+    /// Where rows with these values in the first fields of the order begin in the next.
+    fn begin(&self, first: &[Value]) -> Option<&Value> {
+        self.after(first)?.values.get(first.len())
+    }
+
+    fn is_id(&self, by: &OrderBy) -> bool {
+        by.field == self.table.id.field
+    }
+
+    /// An id, if rows can have it.
+    fn key(&self, value: &Value) -> Option<SqlValue> {
+        let is_key = match self.table.kind {
+            KeyKind::Int => matches!(value, Value::Int(_)),
+            KeyKind::Text => matches!(value, Value::Text(_)),
+        };
+        is_key.then(|| SqlValue::of(value))
+    }
+
     /// The rows by their ids.
     fn walk_ids(&self, gather: &mut Gather<'_>, descending: bool) -> rusqlite::Result<bool> {
-        let begin = self.select.after.as_ref().map(|after| &after.key);
         let id = &self.table.id;
+        // Where the id is a field of the order, a place has it twice: it is the first that counts, and a client may have sent anything.
+        let by_key = self.select.after.as_ref().filter(|_| self.select.order.is_empty());
+        let by_key = by_key.map(|after| Value::from(&after.key));
+        let begin = by_key.as_ref().or_else(|| self.begin(&[]));
         let spans = span::of(&self.select.filter, &id.field);
         if spans.is_none()
             && !descending
             && let Some(legs) = self.legs()?
         {
-            return self.merge(&legs, begin, gather);
+            let begin = begin.and_then(|begin| self.key(begin));
+            return self.merge(&legs, begin.as_ref(), gather);
         }
         let mut spans = spans.unwrap_or_else(span::everything);
-        if let Some(begin) = begin {
-            let begin = Value::from(begin);
-            let behind = if descending {
-                span::between(None, Some(&begin))
-            } else {
-                span::between(Some(&begin), None)
-            };
+        if begin.is_some() {
+            let behind = if descending { span::between(None, begin) } else { span::between(begin, None) };
             spans = span::intersection(&spans, &behind);
         }
         let mut ranges = self.ranges(id, &spans);
@@ -484,7 +588,7 @@ impl<'a> Pager<'a> {
         for range in ranges {
             let add = |row| gather.add(row);
             let more = match range {
-                SqlRange::At(value, _) => self.rows_at(id, &value, false, None, add)?,
+                SqlRange::At(value, _) => self.rows_at(&id.rows_at, &value, false, None, add)?,
                 SqlRange::Between { low, low_is_open, high, high_is_open } => {
                     let statements = if descending { &id.back } else { &id.rows };
                     self.rows(&statements[open_ends(low_is_open, high_is_open)], params![low, high], add)?
@@ -522,12 +626,12 @@ impl<'a> Pager<'a> {
     fn merge(
         &self,
         legs: &[Leg<'_>],
-        begin: Option<&Key>,
+        begin: Option<&SqlValue>,
         gather: &mut Gather<'_>,
     ) -> rusqlite::Result<bool> {
         if let [leg] = legs {
             let add = |row| gather.add(row);
-            return self.rows_at(leg.column, &leg.value, leg.is_boolean, begin, add);
+            return self.rows_at(&leg.column.rows_at, &leg.value, leg.is_boolean, begin, add);
         }
         let mut ahead: Vec<VecDeque<StoredRow>> = Vec::with_capacity(legs.len());
         for leg in legs {
@@ -541,7 +645,7 @@ impl<'a> Pager<'a> {
             };
             let Some(row) = rows.pop_front() else { return Ok(true) };
             if rows.is_empty() {
-                *rows = self.some_rows_at(leg, Some(&row.key))?;
+                *rows = self.some_rows_at(leg, Some(&SqlValue::of(&Value::from(&row.key))))?;
                 if rows.front().is_some_and(|again| again.key == row.key) {
                     rows.pop_front();
                 }
@@ -552,9 +656,9 @@ impl<'a> Pager<'a> {
         }
     }
 
-    fn some_rows_at(&self, leg: &Leg<'_>, from: Option<&Key>) -> rusqlite::Result<VecDeque<StoredRow>> {
+    fn some_rows_at(&self, leg: &Leg<'_>, from: Option<&SqlValue>) -> rusqlite::Result<VecDeque<StoredRow>> {
         let mut rows = VecDeque::new();
-        self.rows_at(leg.column, &leg.value, leg.is_boolean, from, |row| {
+        self.rows_at(&leg.column.rows_at, &leg.value, leg.is_boolean, from, |row| {
             rows.push_back(row);
             rows.len() < ROWS_AHEAD
         })?;
@@ -564,18 +668,17 @@ impl<'a> Pager<'a> {
     /// The rows with this value, by their ids from this one on.
     fn rows_at(
         &self,
-        column: &SqlColumn,
+        statement: &str,
         value: &SqlValue,
         is_boolean: bool,
-        from: Option<&Key>,
+        from: Option<&SqlValue>,
         add: impl FnMut(StoredRow) -> bool,
     ) -> rusqlite::Result<bool> {
         let least = match self.table.kind {
-            KeyKind::Int => Key::Int(i64::MIN),
-            KeyKind::Text => Key::Text("".into()),
+            KeyKind::Int => SqlValue::Int(i64::MIN),
+            KeyKind::Text => SqlValue::Text([].into()),
         };
-        let from = SqlKey(from.unwrap_or(&least));
-        self.rows(&column.rows_at, params![value, is_boolean, from], add)
+        self.rows(statement, params![value, is_boolean, from.unwrap_or(&least)], add)
     }
 
     fn rows(
@@ -594,6 +697,11 @@ impl<'a> Pager<'a> {
         }
         Ok(true)
     }
+}
+
+/// Gives on what came the greatest first.
+fn turn_around(rows: &mut Vec<(Look, StoredRow)>, gather: &mut Gather<'_>) -> bool {
+    rows.drain(..).rev().all(|(look, row)| gather.offer(look, row))
 }
 
 /// The rows with one value in a column.

@@ -6,7 +6,11 @@ use bytes::Bytes;
 use rusqlite::{Connection, params_from_iter, types::Null};
 use serde_json::json;
 
-use super::{SqliteStore, page::Pager, table::SqlTable};
+use super::{
+    SqliteStore,
+    page::{Effort, Pager},
+    table::SqlTable,
+};
 use crate::{
     model::{
         Key, KeyKind, OrderBy, Place, Value,
@@ -231,14 +235,90 @@ async fn every_statement_uses_an_index_and_there_are_few() {
         let mut statements = 0;
         for column in rows.table.columns.iter().chain([&rows.table.id]) {
             let ranged = [&column.rows, &column.back, &column.count, &column.least, &column.greatest];
-            let all = ranged.into_iter().flatten().chain([&column.rows_at, &column.count_at]);
+            let all =
+                ranged.into_iter().flatten().chain([&column.rows_at, &column.back_at, &column.count_at]);
             for sql in all {
                 statements += 1;
                 let plan = rows.plan(sql);
                 assert!(plan.iter().any(|step| step.starts_with("SEARCH Row USING")), "{sql}\n{plan:?}");
             }
         }
-        assert_eq!(statements, 6 * 22);
+        assert_eq!(statements, 6 * 23);
+    }
+}
+
+/// Half of the rows are equal in the first field: those that fill a page are found along the next, and the others are not read.
+#[tokio::test]
+async fn many_that_are_equal_in_an_order_are_not_sorted() {
+    let rows = Rows::new(KeyKind::Int).await;
+    let effort = || Effort { sorted: 500, sorted_a_row: 10, ..Effort::default() };
+    let all = || Expr::And(Vec::new());
+    let place =
+        |values: [Value; 2], id| Some(Place { values: values.into_iter().collect(), key: Key::Int(id) });
+    let evens = |count: i64| (0..count).map(|n| 2 * n).collect::<Vec<_>>();
+    // What is asked, which rows are found, how many looked at, and by which index.
+    for (what, select, found, most, index) in [
+        ("the least", select(all(), &[by("flag"), by("score")], 20), evens(20), 41, "score"),
+        (
+            "the greatest",
+            select(all(), &[by_greatest("flag"), by_greatest("score")], 3),
+            vec![2999, 2997, 2995],
+            8,
+            "score",
+        ),
+        (
+            "after a place",
+            Select {
+                after: place([Value::Bool(true), Value::Int(6003)], 2001),
+                ..select(all(), &[by_greatest("flag"), by("score")], 3)
+            },
+            vec![2003, 2005, 2007],
+            9,
+            "score",
+        ),
+        (
+            "a third field",
+            select(all(), &[by("flag"), by("few"), by("score")], 4),
+            vec![0, 1000, 2000, 2],
+            12,
+            "few",
+        ),
+        (
+            "the last ids",
+            select(all(), &[by("flag"), by_greatest("id")], 3),
+            vec![2998, 2996, 2994],
+            4,
+            "flag",
+        ),
+        (
+            "the ids before one",
+            Select {
+                after: place([Value::Bool(false), Value::Int(1000)], 1000),
+                ..select(all(), &[by("flag"), by_greatest("id")], 3)
+            },
+            vec![998, 996, 994],
+            5,
+            "flag",
+        ),
+        (
+            "a page as long as the rest",
+            select(all(), &[by("flag"), by("score")], 200),
+            evens(200),
+            1500,
+            "flag",
+        ),
+    ] {
+        let pager = Pager::new(&rows.connection, &rows.table, &select).with_effort(effort());
+        let page = pager.page(1).unwrap();
+        let keys: Vec<_> = page.rows.iter().map(|row| row.key.clone()).collect();
+        assert_eq!(keys, found.into_iter().map(Key::Int).collect::<Vec<_>>(), "{what}");
+        assert!(pager.looked_at() <= most, "{what}: looked at {} rows", pager.looked_at());
+        let index = format!("USING INDEX sync_Row.{index} ");
+        let mut ran = pager.ran.borrow().clone();
+        ran.retain(|sql| {
+            sql.starts_with("SELECT id, seq, body") && rows.plan(sql).iter().any(|step| step.contains(&index))
+        });
+        assert!(!ran.is_empty(), "{what}");
     }
 }
 

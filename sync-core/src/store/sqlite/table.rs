@@ -58,6 +58,8 @@ pub(super) struct SqlColumn {
     pub(super) field: String,
     /// The rows with the value `?1` (and `?2`: whether it is a boolean), by their ids, from `?3` on.
     pub(super) rows_at: String,
+    /// The same from `?3` back.
+    pub(super) back_at: String,
     /// How many they are, as far as `?3`.
     pub(super) count_at: String,
     /// The rows of a range, in the order of the column.
@@ -85,6 +87,7 @@ impl SqlColumn {
         Self {
             field: field.to_owned(),
             rows_at: format!("SELECT id, seq, body FROM {table} WHERE {at} AND id >= ?3 ORDER BY id"),
+            back_at: format!("SELECT id, seq, body FROM {table} WHERE {at} AND id <= ?3 ORDER BY id DESC"),
             count_at: format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {at} LIMIT ?3)"),
             rows: ranged(&|range| format!("SELECT id, seq, body FROM {table} WHERE {range} {order}")),
             back: ranged(&|range| format!("SELECT id, seq, body FROM {table} WHERE {range} {back}")),

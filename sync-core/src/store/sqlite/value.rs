@@ -50,6 +50,18 @@ impl SqlValue {
         }
     }
 
+    /// The value of a field whose column has this, or one that is equal to it in an order. `None` where no field has it.
+    pub(super) fn to_value(&self, is_boolean: bool) -> Option<Value> {
+        Some(match self {
+            Self::Null => Value::Null,
+            Self::Int(value) if is_boolean => Value::Bool(*value != 0),
+            Self::Int(value) => Value::Int(*value),
+            Self::Real(value) => Value::float(*value),
+            Self::Text(value) => Value::Text(std::str::from_utf8(value).ok()?.into()),
+            Self::End => return None,
+        })
+    }
+
     /// The number that it is, as a float: to be compared with 0, with 1 and with 2^63, below which all whole numbers of SQL are.
     pub(super) fn number(&self) -> Option<f64> {
         match self {
