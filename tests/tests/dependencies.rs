@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sync_core::{Context, Filter, Handle, Result, SyncedModel, sync_handlers};
+use sync_core::{Context, Filter, Handle, Query, Result, SyncedModel, sync_handlers};
 use sync_tests::{Client, TestServer};
 use uuid::Uuid;
 
@@ -39,6 +39,11 @@ impl Line {
         let Some(person) = ctx.client() else { return Ok(Filter::none()) };
         let seats = ctx.query(Seat::PERSON.eq(person.to_string())).await?;
         Ok(Line::ROOM.one_of(seats.iter().map(|seat| seat.room)))
+    }
+
+    /// Looks nothing up: that changes nothing of what `read` has looked up.
+    async fn read_all(_ctx: &Context, query: Query<Line>) -> Result<Query<Line>> {
+        Ok(query.page_size(100))
     }
 }
 
@@ -228,5 +233,50 @@ async fn a_row_that_is_read_alone_is_judged_by_what_holds_then() {
     assert_eq!(client.ask(&read).await["model"]["text"], "hello");
     handle.delete(&mine).await.unwrap();
     assert_eq!(client.ask(&read).await["code"], "not_found");
+    server.stop().await;
+}
+
+/// A window whose rows are kept already, for another.
+#[tokio::test]
+async fn a_second_client_has_the_window_of_the_first() {
+    let server = TestServer::memory().await;
+    let (handle, anna, bela) = (server.running().handle(), Uuid::new_v4(), Uuid::new_v4());
+    for person in [anna, bela] {
+        seat(&handle, person, 1).await;
+    }
+    say(&handle, 1, "hello").await;
+    let window = json!({"method": "subscribe", "id": "w", "modelname": "Line", "where": {"room": 1}, "order": ["-id"], "limit": 40});
+    for person in [anna, bela] {
+        let (mut client, _) = Client::hello(server.address, person, None).await;
+        client.subscribe("Line").await;
+        client.send(&window).await;
+        assert_eq!(client.next("read").await["models"][0]["text"], "hello");
+        client.next("live").await;
+        // It stays for the next one.
+        std::mem::forget(client);
+    }
+    server.stop().await;
+}
+
+/// Who has just joined asks for a window that is kept already.
+#[tokio::test]
+async fn who_joins_has_the_window_of_the_others() {
+    let server = TestServer::memory().await;
+    let (handle, anna, bela) = (server.running().handle(), Uuid::new_v4(), Uuid::new_v4());
+    seat(&handle, anna, 1).await;
+    say(&handle, 1, "hello").await;
+    let window = json!({"method": "subscribe", "id": "w", "modelname": "Line", "where": {"room": 1}, "order": ["-id"], "limit": 40});
+    let (mut first, _) = Client::hello(server.address, anna, None).await;
+    first.send(&window).await;
+    first.next("read").await;
+    first.next("live").await;
+    let mut second = looking(&server, bela, "Line").await;
+    seat(&handle, bela, 1).await;
+    assert_eq!(anew(&mut second).await, ["hello"]);
+    second.send(&window).await;
+    assert_eq!(second.next("read").await["models"][0]["text"], "hello");
+    second.next("live").await;
+    say(&handle, 1, "more").await;
+    assert_eq!(first.next("window").await["in"][0]["text"], "more");
     server.stop().await;
 }

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sync_core::{
-    Context, Error, Filter, Limits, Login, Result, Running, Server, Session, SyncedModel,
+    Context, Error, Filter, Limits, Login, Query, Result, Running, Server, Session, SyncedModel,
     store::{
         ClientRecord, Decision, LogPage, MemoryStore, Opened, Page, Select, Seq, Store, StoreFuture,
         StoredRow, Table, Transaction,
@@ -118,6 +118,10 @@ impl Doc {
         let me = &ctx.require::<Me>()?.0;
         let seats = ctx.query(Seat::PERSON.eq(me)).await?;
         Ok(Doc::ROOM.one_of(seats.iter().map(|seat| seat.room)) | Doc::OWNER.eq(me))
+    }
+
+    async fn read_all(_ctx: &Context, query: Query<Doc>) -> Result<Query<Doc>> {
+        Ok(query.page_size(5))
     }
 
     /// Several rows at once: all or none.

@@ -61,6 +61,10 @@ impl ReadSet {
 
     /// Adds what was read beside it; both hold now.
     pub(super) fn add(&mut self, other: Self) {
+        // Who has read nothing holds since ever.
+        if other.is_empty() {
+            return;
+        }
         self.checked = if self.is_empty() { other.checked } else { self.checked.min(other.checked) };
         self.found.extend(other.found);
         self.filters.extend(other.filters);
