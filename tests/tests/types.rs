@@ -14,7 +14,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::json;
-use sync_core::{Server, SyncType, SyncedModel};
+use sync_core::{Server, SyncType, SyncedModel, sync_handlers};
 use uuid::Uuid;
 
 /// Every kind of field.
@@ -70,6 +70,9 @@ struct Animal {
     oddity: Oddity,
 }
 
+#[sync_handlers(crud)]
+impl Animal {}
+
 /// A model that is part of another one's rows as well.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, SyncedModel, SyncType)]
 struct Keeper {
@@ -77,6 +80,9 @@ struct Keeper {
     #[sync(index)]
     name: String,
 }
+
+#[sync_handlers(crud)]
+impl Keeper {}
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Foreign {
@@ -338,6 +344,9 @@ struct Models {
     tree: Tree,
 }
 
+#[sync_handlers(crud)]
+impl Models {}
+
 mod other {
     use super::{Deserialize, Serialize, SyncType};
 
@@ -357,6 +366,9 @@ struct AnimalInsert {
     first_name: String,
 }
 
+#[sync_handlers(crud)]
+impl AnimalInsert {}
+
 /// Called as a word of TypeScript.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, SyncedModel)]
 #[sync(name = "class")]
@@ -364,12 +376,18 @@ struct Class {
     id: u32,
 }
 
+#[sync_handlers(crud)]
+impl Class {}
+
 /// Called as a type of the zoo.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, SyncedModel)]
 #[sync(name = "Visit")]
 struct VisitModel {
     id: i64,
 }
+
+#[sync_handlers(crud)]
+impl VisitModel {}
 
 /// What people rarely write.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, SyncType)]

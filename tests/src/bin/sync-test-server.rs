@@ -1,7 +1,7 @@
 //! A server of the tests' models as a process of its own, to be killed.
 
 use serde::{Deserialize, Serialize};
-use sync_core::{Result, Server, SyncedModel};
+use sync_core::{Result, Server, SyncedModel, sync_handlers};
 
 /// TypeScript does not know all of it.
 #[derive(Clone, Debug, Serialize, Deserialize, SyncedModel)]
@@ -16,6 +16,9 @@ struct Parcel {
     #[sync(server_only)]
     secret: Content,
 }
+
+#[sync_handlers(crud)]
+impl Parcel {}
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Content;
