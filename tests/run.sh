@@ -67,14 +67,14 @@ say "npm packages of the tests"
 (cd tests && { [ -d node_modules ] && [ node_modules -nt package-lock.json ] || npm ci --no-audit --no-fund; }) || exit 2
 
 suite "formatting" cargo fmt --all --check
-suite "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
-suite "rust" cargo test --workspace --locked --no-fail-fast
+suite "clippy" cargo clippy --workspace --all-targets --features sync-core/jwt --locked -- -D warnings
+suite "rust" cargo test --workspace --features sync-core/jwt --locked --no-fail-fast
 suite "javascript" npm --prefix tests run --silent test:unit
 suite "javascript types" npm --prefix tests run --silent check
 
 if [ "$mode" = all ]; then
     suite "without the server" cargo clippy -p sync-core --no-default-features --locked -- -D warnings
-    suite "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+    suite "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features sync-core/jwt --locked
     suite "packages" cargo package -p sync-derive -p sync-core --locked --allow-dirty
 
     # Users' crates, which know nothing of the workspace.
@@ -83,9 +83,10 @@ if [ "$mode" = all ]; then
     done
 
     if [ ! -x "${CHROMIUM:-/usr/bin/chromium}" ]; then need chromium chromium || exit 2; fi
-    suite "examples" cargo build -p todo -p react-poll --locked
+    suite "examples" cargo build -p todo -p react-poll -p board -p chat --locked
     suite "react page" bash -c "cd examples/react && npm ci --no-audit --no-fund && npm run build"
-    suite "browsers" timeout 1200 env TODO_BIN="$root/target/debug/todo" POLL_BIN="$root/target/debug/react-poll" npm --prefix tests run --silent test:browser
+    suite "browsers" timeout 1200 env TODO_BIN="$root/target/debug/todo" POLL_BIN="$root/target/debug/react-poll" \
+        BOARD_BIN="$root/target/debug/board" CHAT_BIN="$root/target/debug/chat" npm --prefix tests run --silent test:browser
 
     suite "load" cargo bench -p sync-tests --bench load --locked
     suite "routing" cargo bench -p sync-tests --bench routing --locked

@@ -7,6 +7,7 @@ import { Rows } from "./rows.js";
 import { View } from "./view.js";
 
 /** @typedef {import("./error.js").SyncError} SyncError */
+/** @typedef {import("./hub.js").Hub} Hub */
 /** @typedef {import("./mutations.js").Mutation} Mutation */
 /** @typedef {import("./mutations.js").Part} Part */
 /** @typedef {import("./rows.js").Id} Id */
@@ -16,11 +17,6 @@ import { View } from "./view.js";
 /** @typedef {import("./query.js").Query<any>} Query */
 /** @typedef {import("./table.js").Table} Table */
 /** @typedef {import("./table.js").Wanted} Wanted */
-
-/**
- * What a collection needs of the database.
- * @typedef {{environment: import("./line.js").Environment, ask: (collection: Collection) => void, leave: (collection: Collection) => void, touched: () => void, isStored: boolean}} Host
- */
 
 /** How long the server goes on sending the rows when nobody asks for them any more: a page that changes its view comes back soon. */
 const LINGER_MS = 5_000;
@@ -46,21 +42,21 @@ export class Collection {
   #creates = [];
   /** @type {any} */
   #linger;
-  #host;
+  #hub;
 
   /**
    * @param {Table} table
    * @param {string} key another for all that is asked for otherwise
    * @param {Wanted} wanted what the server is asked for
    * @param {boolean} isLocal it is about rows of which the server does not know yet, and is not asked for
-   * @param {Host} host
+   * @param {Hub} hub
    */
-  constructor(table, key, wanted, isLocal, host) {
+  constructor(table, key, wanted, isLocal, hub) {
     this.table = table;
     this.key = key;
     this.wanted = wanted;
     this.isLocal = isLocal;
-    this.#host = host;
+    this.#hub = hub;
     this.rows = new Rows(table.idName, (id) => this.#touch(id));
     this.#judge();
     this.view = new View(this, table);
@@ -81,18 +77,18 @@ export class Collection {
   hold(query) {
     this.queries.add(query);
     if (this.queries.size > 1) return;
-    if (this.#linger === undefined) this.#host.ask(this);
-    this.#host.environment.clearTimeout(this.#linger);
+    if (this.#linger === undefined) this.#hub.ask(this);
+    this.#hub.environment.clearTimeout(this.#linger);
     this.#linger = undefined;
   }
 
   /** @param {Query} query @param {boolean} [isMoved] it will not come back */
   release(query, isMoved) {
     if (!this.queries.delete(query) || this.queries.size > 0) return;
-    if (isMoved) return this.#host.leave(this);
-    this.#linger = this.#host.environment.setTimeout(() => {
+    if (isMoved) return this.#hub.leave(this);
+    this.#linger = this.#hub.environment.setTimeout(() => {
       this.#linger = undefined;
-      this.#host.leave(this);
+      this.#hub.leave(this);
     }, LINGER_MS);
   }
 
@@ -130,7 +126,7 @@ export class Collection {
 
   /** The line is lost, or the subscription ended. */
   left() {
-    this.#host.environment.clearTimeout(this.retry);
+    this.#hub.environment.clearTimeout(this.retry);
     this.id = undefined;
     this.#creates = [];
     this.rows.stale();
@@ -166,7 +162,7 @@ export class Collection {
   #touch(id) {
     if (id === undefined) this.version += 1;
     else {
-      if (this.#host.isStored) this.unsaved.add(id);
+      if (this.#hub.opening) this.unsaved.add(id);
       this.view.touch(id);
     }
     this.table.touched(id);

@@ -33,7 +33,3 @@ export class SyncError extends Error {
     this.index = index;
   }
 }
-
-export function unknown() {
-  return new SyncError({ code: "unknown", message: "sent, but whether it was done cannot be known any more" });
-}

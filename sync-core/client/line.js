@@ -27,10 +27,10 @@
 
 /**
  * @typedef {object} Handlers
- * @property {(cause: unknown) => void} astray there is no address
+ * @property {(code: string, cause: unknown) => void} failed a function did not give what it was asked for
  * @property {() => void} opened the socket is open: say hello
  * @property {(text: string) => void} received
- * @property {(status: Status) => void} status
+ * @property {(status: Status) => void} became
  */
 
 const SUBPROTOCOL = "sync.v1";
@@ -67,7 +67,7 @@ export class Line {
   #handlers;
   /** @type {WebSocket | undefined} */
   #socket;
-  /** The address was asked for, and has not come. @type {object | undefined} */
+  /** A function was asked for something that has not come. @type {object | undefined} */
   #asked;
   #attempt = 0;
   #patience = PATIENCE_MS;
@@ -97,22 +97,28 @@ export class Line {
     this.#hangUp();
     this.#patience = PATIENCE_MS;
     this.#listen();
-    if (typeof this.#url === "function") this.#ask(this.#url);
-    else this.#connect(this.#url);
+    this.ask("url", this.#url, (url) => this.#connect(url));
     this.#become("connecting");
   }
 
-  /** @param {() => string | URL | Promise<string | URL>} url */
-  async #ask(url) {
+  /**
+   * Uses what is given, at once, or what a function gives, unless the line has gone on meanwhile.
+   * @template T
+   * @param {string} code says what failed
+   * @param {T | (() => T | Promise<T>)} given
+   * @param {(value: T) => void} use
+   */
+  ask(code, given, use) {
+    if (typeof given !== "function") return use(given);
     const asked = (this.#asked = {});
-    try {
-      const given = await Promise.resolve().then(url);
-      if (asked === this.#asked) this.#connect(given);
-    } catch (cause) {
-      if (asked !== this.#asked) return;
-      this.#handlers.astray(cause);
-      this.lost(false);
-    }
+    Promise.resolve()
+      .then(/** @type {() => T | Promise<T>} */ (given))
+      .then((value) => asked === this.#asked && use(value))
+      .catch((cause) => {
+        if (asked !== this.#asked) return;
+        this.#handlers.failed(code, cause);
+        this.lost(false);
+      });
   }
 
   /** @param {string | URL} url */
@@ -199,6 +205,6 @@ export class Line {
   #become(status) {
     if (this.status === status) return;
     this.status = status;
-    this.#handlers.status(status);
+    this.#handlers.became(status);
   }
 }

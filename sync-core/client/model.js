@@ -71,25 +71,25 @@ import { Query } from "./query.js";
  */
 export class Model {
   #table;
-  #host;
+  #hub;
 
   /**
    * @param {import("./table.js").Table} table
-   * @param {ModelHost} host
+   * @param {import("./hub.js").Hub} hub
    */
-  constructor(table, host) {
+  constructor(table, hub) {
     /** The model's name on the server. */
     this.name = table.name;
     /** The name of the field that is the id. */
     this.idName = table.idName;
     this.#table = table;
-    this.#host = host;
+    this.#hub = hub;
   }
 
   /** @param {Pick<Part, "method" | "model"> & Partial<Part>} part */
   #write(part) {
     const { name, idName } = this;
-    return this.#host.write({ modelname: name, idName, key: part.model?.[idName], ...part });
+    return this.#hub.write({ modelname: name, idName, key: part.model?.[idName], ...part });
   }
 
   /**
@@ -177,7 +177,7 @@ export class Model {
    * @returns {Promise<Readonly<T["row"]> | undefined>} undefined if there is none that the client may see
    */
   get(id) {
-    return this.#host.get(this.#table, id);
+    return this.#hub.get(this.#table, id);
   }
 
   /**
@@ -268,11 +268,4 @@ export class Model {
  * @typedef {object} WriteOptions
  * @property {number} [ifSeq] only if this is still the row's seq, else `conflict`
  * @property {boolean} [wait] show it only once it is confirmed
- */
-
-/**
- * What a model needs of the database.
- * @typedef {object} ModelHost
- * @property {(part: Omit<Part, "n">) => Promise<any>} write
- * @property {(table: import("./table.js").Table, id: Id) => Promise<any>} get
  */

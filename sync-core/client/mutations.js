@@ -1,11 +1,14 @@
 /**
- * What one client was told to write: a queue in order, each entry of which ends exactly once.
+ * What one client was told to write: a queue in order, each entry of which ends exactly once. Loaded when there is a line for the first time: what
+ * is written before waits in the session.
  * @module
  */
 
-import { SyncError, unknown } from "./error.js";
+import { SyncError } from "./error.js";
 import { backoff } from "./line.js";
 import { cidOf } from "./names.js";
+import { failed, modelOf, name, number, partsOf } from "./parts.js";
+import { Session } from "./session.js";
 
 /** @typedef {import("./line.js").Environment} Environment */
 /** @typedef {import("./names.js").Names} Names */
@@ -57,7 +60,6 @@ import { cidOf } from "./names.js";
 
 /**
  * @typedef {object} Handlers
- * @property {(message: Message) => void} send
  * @property {(mutation: Mutation) => void} added
  * @property {(mutation: Mutation) => void} confirmed it is committed
  * @property {(mutation: Mutation, error?: Error) => void} ended it is pending no more
@@ -70,6 +72,7 @@ export class Mutations {
   #environment;
   #names;
   #handlers;
+  #session;
   /** @type {Journal | undefined} */
   #journal;
   /** In order. Those that have an id come first; of them those that are sent, unless one was refused for now. @type {Mutation[]} */
@@ -101,11 +104,13 @@ export class Mutations {
    * @param {Environment} environment
    * @param {Names} names
    * @param {Handlers} handlers
+   * @param {{send: (message: Message) => void}} session
    */
-  constructor(environment, names, handlers) {
+  constructor(environment, names, handlers, session) {
     this.#environment = environment;
     this.#names = names;
     this.#handlers = handlers;
+    this.#session = session;
   }
 
   /** Outcomes up to this id are known here, for good. */
@@ -170,19 +175,20 @@ export class Mutations {
   /**
    * Takes mutations over that were never sent, after all others.
    * @param {readonly Mutation[]} mutations
+   * @param {boolean} [areShown] they were added already
    */
-  adopt(mutations) {
+  adopt(mutations, areShown) {
     this.#push(mutations);
-    this.#know(mutations);
+    this.#know(mutations, () => {}, areShown);
     this.#flush();
   }
 
-  /** @param {readonly Mutation[]} mutations @param {() => void} [named] called when the names in them are known */
-  #know(mutations, named = () => {}) {
-    for (const { name, key } of mutations.flatMap(partsOf)) if (name) this.#names.add(name, key === name ? undefined : key);
+  /** @param {readonly Mutation[]} mutations @param {() => void} named called when the names in them are known @param {boolean} [areShown] */
+  #know(mutations, named, areShown) {
+    for (const mutation of mutations) name(mutation, this.#names);
     for (const mutation of mutations) this.#note(mutation);
     named();
-    for (const mutation of mutations) this.#handlers.added(mutation);
+    if (!areShown) for (const mutation of mutations) this.#handlers.added(mutation);
   }
 
   /**
@@ -340,7 +346,7 @@ export class Mutations {
   #push(mutations) {
     for (const mutation of mutations) {
       this.#n += 1;
-      for (const part of [mutation, ...partsOf(mutation)]) part.n = this.#n;
+      number(mutation, this.#n);
       this.#queue.push(mutation);
       this.#journal?.put(mutation);
     }
@@ -367,7 +373,7 @@ export class Mutations {
     for (const mutation of mutations) {
       const message = this.#message(mutation);
       this.#acked = message.ack;
-      this.#handlers.send(message);
+      this.#session.send(message);
     }
   }
 
@@ -375,7 +381,7 @@ export class Mutations {
     this.#ackTimer = undefined;
     if (this.#acked === this.#kept) return;
     this.#acked = this.#kept;
-    this.#handlers.send({ method: "ack", ack: this.#kept });
+    this.#session.send({ method: "ack", ack: this.#kept });
   }
 
   /** Up to which id all outcomes are known, and not needed any more by what is to be decided. */
@@ -451,15 +457,7 @@ export class Mutations {
   }
 }
 
-/** What a mutation does, one after the other. @param {Mutation} mutation @returns {readonly Part[]} */
-export function partsOf(mutation) {
-  return mutation.parts ?? [mutation];
-}
-
-/** @param {Mutation} mutation */
-function modelOf({ parts, model }) {
-  return parts ? parts.map(({ model }) => model) : model;
-}
+Session.Mutations = Mutations;
 
 /** @param {Part} part @param {any} wire its model as it is sent @returns {Message} */
 function request({ method, modelname, name, action, ifSeq }, wire) {
@@ -472,12 +470,11 @@ function done({ parts = [], row, resolve }) {
   resolve?.(parts.length > 0 ? Promise.all(parts.map(({ row }) => row)) : row);
 }
 
-/** @param {Mutation} mutation @param {Error} error */
-function failed(mutation, error) {
-  for (const { reject } of new Set([mutation, ...partsOf(mutation)])) reject?.(error);
-}
-
 /** @param {string} text */
 function bytes(text) {
   return new TextEncoder().encode(text).length;
+}
+
+function unknown() {
+  return new SyncError({ code: "unknown", message: "sent, but whether it was done cannot be known any more" });
 }

@@ -13,6 +13,7 @@
  * @module
  */
 
+import "./narrow.js"; // at once: pages lie between places
 import { Query, guarded } from "./query.js";
 import { directions } from "./where.js";
 

@@ -3,10 +3,11 @@
  * @module
  */
 
+import { Table } from "./table.js";
+
 /** @typedef {import("./collection.js").Collection} Collection */
 /** @typedef {import("./error.js").SyncError} SyncError */
 /** @typedef {import("./rows.js").Row} Row */
-/** @typedef {import("./table.js").Table} Table */
 /** @typedef {import("./table.js").Wanted} Wanted */
 /** @typedef {import("./view.js").Change} Change */
 
@@ -103,14 +104,12 @@ export class Query {
   }
 
   /**
-   * The last of the rows, if there may be others behind it: of those nothing is known where the server says which are the first.
+   * The last of the rows, if there may be others behind it.
    * @internal
    * @returns {Row | undefined}
    */
   get edge() {
-    const rows = this.isWindow ? [...this.#collection.rows.rows.values()] : this.#rows;
-    if (rows.length < this.#limit + (this.isWindow ? 0 : 1)) return;
-    return rows.slice(0, this.#limit).reduce((last, row) => (this.#compare(row, last) > 0 ? row : last));
+    return this.isWindow ? this.#edge() : this.#rows[this.#limit] && this.#rows[this.#limit - 1];
   }
 
   /**
@@ -118,7 +117,8 @@ export class Query {
    * @returns {Snapshot<R>}
    */
   get snapshot() {
-    const { rows, error, version } = this.#current();
+    this.#collection.flush();
+    const { rows, error, version } = this.#collection;
     if (!this.#snapshot || this.#version !== version) {
       if (this.#version !== version) this.#build(version);
       const shown = /** @type {R[]} */ (this.#rows.slice(0, this.#limit));
@@ -243,14 +243,14 @@ export class Query {
     for (const listener of [...this.#listeners]) guarded(() => listener(this, changes));
   }
 
-  #current() {
-    this.#collection.flush();
-    return this.#collection;
+  /** Of a window that is full, the last row. */
+  #edge() {
+    return Table.narrowing?.edge(this.#collection, this.#compare);
   }
 
   /** @param {number} version */
   #build(version) {
-    const edge = this.isWindow ? this.edge : undefined;
+    const edge = this.#edge();
     const isShown = (/** @type {Row} */ row) => this.#holds(row) && !(edge && this.#compare(row, edge) > 0);
     this.#rows = [...this.#collection.view.shown.values()].filter(isShown).sort(this.#compare);
     this.#version = version;

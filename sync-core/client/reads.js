@@ -5,47 +5,47 @@
 
 import { SyncError } from "./error.js";
 import { backoff } from "./line.js";
+import { partsOf } from "./parts.js";
+import { replay } from "./view.js";
 
 /** @typedef {import("./mutations.js").Message} Message */
+/** @typedef {import("./mutations.js").Part} Part */
 
 /**
- * @typedef {object} Host
- * @property {import("./line.js").Environment} environment
- * @property {(message: object) => void} send
- * @property {() => string} status
- * @property {() => SyncError | undefined} reason
- * @property {(listener: (status: string) => void) => () => void} onstatus
- * @property {Map<unknown, (message: Message) => void>} answers who hears what is said to a request
- */
-
-/**
- * One row as the server has it: asked for when there is a line, and again on the next one until there is an answer.
- * @param {Host} host
- * @param {string} id of the request
- * @param {string} modelname
- * @param {() => any} model with the row's id, as it is known by then
+ * One row as the server has it, with what is not confirmed yet: asked for when there is a line, and again on the next one until there is an
+ * answer.
+ * @param {import("./hub.js").Hub} hub
+ * @param {import("./table.js").Table} table
+ * @param {import("./rows.js").Id} id of the row, or the name that stands for it
  * @returns {Promise<any>} undefined if there is none
  */
-export async function read({ environment, send, status, reason, onstatus, answers }, id, modelname, model) {
+export async function read(hub, table, id) {
+  const { answers, environment, session } = hub;
+  const request = hub.request("r");
+  const { name, idName, names } = table;
   const ask = () => {
-    if (status() === "online") send({ method: "read", id, modelname, model: model() });
+    if (session.status === "online") session.send({ method: "read", id: request, modelname: name, model: names.wire({ [idName]: id }) });
   };
   let end = () => {};
-  try {
-    return await new Promise((resolve, reject) => {
-      const closed = () => reject(new SyncError({ code: "closed", message: reason()?.message }));
-      end = onstatus((status) => (status === "closed" ? closed() : ask()));
-      answers.set(id, (message) => {
-        if (message.method === "read") resolve(message.model);
-        else if (message.retry) environment.setTimeout(ask, message.retry_after_ms ?? backoff(0, environment.random));
-        else if (message.code === "not_found") resolve(undefined);
-        else reject(new SyncError(/** @type {any} */ (message)));
-      });
-      if (status() === "closed") closed();
-      else ask();
+  /** @type {Promise<any>} */
+  const answered = new Promise((resolve, reject) => {
+    const closed = () => reject(new SyncError({ code: "closed", message: session.reason?.message }));
+    end = hub.listen("status", (status) => (status === "closed" ? closed() : ask()));
+    answers.set(request, (message) => {
+      if (message.method === "read") resolve(message.model);
+      else if (message.retry) environment.setTimeout(ask, message.retry_after_ms ?? backoff(0, environment.random));
+      else if (message.code === "not_found") resolve(undefined);
+      else reject(new SyncError(/** @type {any} */ (message)));
     });
+    if (session.status === "closed") closed();
+    else ask();
+  });
+  try {
+    const row = await answered;
+    const isOfIt = (/** @type {Part} */ { modelname, key, wait, action }) => modelname === name && !wait && !action && table.keyOf(key) === table.keyOf(id);
+    return replay(row, session.pending.flatMap(partsOf).filter(isOfIt), names, idName);
   } finally {
-    answers.delete(id);
+    answers.delete(request);
     end();
   }
 }

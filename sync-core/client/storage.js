@@ -7,6 +7,8 @@
  */
 
 import { SyncError } from "./error.js";
+import { addressOf } from "./line.js";
+import { Mutations } from "./mutations.js";
 import { Tabs } from "./tabs.js";
 
 /** @typedef {import("./collection.js").Collection} Collection */
@@ -36,13 +38,17 @@ const STORES = [SLOTS, MUTATIONS, MODELS, ROWS];
 const GATHER_MS = 200;
 
 /**
- * @param {string} name
- * @param {Environment} environment
+ * @param {string} storage as it was asked for
+ * @param {string | (() => unknown)} url of the server
+ * @param {Environment} surroundings
  * @param {Session} session
  * @param {(handlers: Partial<SessionHandlers>) => Session} begin another session, for what other pages have left
  * @returns {Promise<Keeper>}
  */
-export async function open(name, environment, session, begin) {
+export async function open(storage, url, surroundings, session, begin) {
+  const name = storage.slice("indexeddb:".length) || (typeof url === "string" ? url : addressOf("/sync"));
+  const { BroadcastChannel, navigator } = globalThis;
+  const environment = { indexedDB: globalThis.indexedDB, locks: navigator?.locks, BroadcastChannel, ...surroundings };
   const { indexedDB, locks } = environment;
   if (!indexedDB) throw new Error("there is no IndexedDB here");
   if (!locks) throw new Error("there are no Web Locks here: the page must be served over https, or from this machine");
@@ -155,7 +161,7 @@ export class Keeper {
       done(transaction.objectStore(MUTATIONS).getAll(ofSlot(slot))),
     ]);
     if (known) session.become(known);
-    session.mutations.restore(contents, known?.last ?? 0, journal);
+    session.begin(Mutations).restore(contents, known?.last ?? 0, journal);
     journal.soon();
   }
 
@@ -171,7 +177,7 @@ export class Keeper {
     if (!this.isBroken && undecided.every(({ id }) => id === undefined)) {
       // In one transaction: it is never there twice, nor not at all.
       this.#journal?.forget(slot);
-      this.#session.mutations.adopt(undecided.map((content) => ({ ...content })));
+      this.#session.mutations?.adopt(undecided.map((content) => ({ ...content })));
       return this.#journal?.saved();
     }
     await this.#finish(slot);
@@ -186,12 +192,12 @@ export class Keeper {
         added() {},
         confirmed() {},
         applied: () => {
-          session.mutations.settle(() => true);
-          if (session.reason || !session.mutations.isIdle) return;
+          session.mutations?.settle(() => true);
+          if (session.reason || !session.mutations?.isIdle) return;
           journal.forget(slot);
           session.close(new SyncError({ code: "closed" }));
         },
-        status: (status) => {
+        became: (status) => {
           if (status !== "closed") return;
           this.#inherited.delete(session);
           // What is left, because the server would not have it now, is left for another time.

@@ -17,14 +17,9 @@
  */
 
 import { SyncError } from "./error.js";
-import { addressOf, backoff } from "./line.js";
+import { Hub } from "./hub.js";
 import { Model } from "./model.js";
-import { partsOf } from "./mutations.js";
-import { Names } from "./names.js";
-import { Query, guarded } from "./query.js";
-import { Session } from "./session.js";
-import { Table } from "./table.js";
-import { replay } from "./view.js";
+import { Query } from "./query.js";
 
 export { Model, Query, SyncError };
 
@@ -78,87 +73,38 @@ export function connect(options) {
 
 /** @template {{[M in keyof S]: ModelTypes}} [S=AnyModels] */
 export class Database {
-  #environment;
-  #url;
-  #token;
-  #schema;
-  #session;
-  #names = new Names();
-  /** @type {Map<string, Table>} */
-  #tables = new Map();
-  /** @type {WeakMap<Table, Model<any>>} */
-  #models = new WeakMap();
-  /** What the server, or that of the last time, can do. @type {import("./table.js").Abilities} */
-  #abilities = {};
-  /** What is written at once. @type {Part[] | undefined} */
-  #batch;
-  /** Who hears what is said to a request that is no subscription. @type {Map<unknown, (message: Message) => void>} */
-  #answers = new Map();
-  #requests = 0;
-  /** @type {Set<(status: Status) => void>} */
-  #statusListeners = new Set();
-  /** @type {Set<(pending: number) => void>} */
-  #pendingListeners = new Set();
-  /** @type {Set<(rejection: Rejection) => void>} */
-  #rejectionListeners = new Set();
-  #pending = 0;
-  #wasPending = 0;
-  #isNotifying = false;
-  /** @type {import("./storage.js").Keeper | undefined} */
-  #keeper;
-  /** Settles when what was stored has been taken over. @type {Promise<void> | undefined} */
-  #opening;
+  #hub;
+  /** @type {Map<string, Model<any>>} */
+  #models = new Map();
 
   /** @param {Options & Partial<Environment>} [options] */
-  constructor({ url = "/sync", token, storage = "memory", schema, ...environment } = {}) {
-    if (!/^(memory|indexeddb(:.+)?)$/.test(storage)) throw new TypeError(`storage: \`${storage}\`; there are memory, indexeddb, indexeddb:NAME`);
-    this.#environment = { ...surroundings(), ...environment };
-    this.#url = typeof url === "function" ? url : addressOf(url);
-    this.#token = token;
-    this.#schema = schema;
-    this.#session = this.#begin({
-      welcomed: (welcome) => this.#welcomed(welcome),
-      message: (message) => this.#apply(message),
-      applied: () => this.#settle(),
-      status: (status) => this.#became(status),
-      added: (mutation) => this.#added(mutation),
-      confirmed: (mutation) => this.#confirmed(mutation),
-      ended: (mutation, error) => this.#ended(mutation, error),
-    });
-    if (storage === "memory") this.#session.open();
-    else {
-      const opening = this.#open(storage).catch((error) => this.#unkept(error));
-      this.#opening = opening.then(() => {
-        if (this.reason) this.#keeper?.close();
-        else this.#session.open();
-        this.#settle();
-      });
-    }
+  constructor(options) {
+    this.#hub = new Hub(options);
   }
 
   /** `connecting`, `online`, `offline` (it tries again), or `closed` for good. @returns {Status} */
   get status() {
-    return this.#session.status;
+    return this.#hub.session.status;
   }
 
   /** Why the status is `closed`. */
   get reason() {
-    return this.#session.reason;
+    return this.#hub.session.reason;
   }
 
   /** Why there is no connection, where that is known: code `url` or `token`, when the function that was to give one failed. */
   get error() {
-    return this.#session.error;
+    return this.#hub.session.error;
   }
 
   /** Where rows and unsent writes are kept: `memory` also where the storage that was asked for cannot be had, or has failed. @type {"memory" | "indexeddb"} */
   get storage() {
-    return this.#keeper?.isBroken === false ? "indexeddb" : "memory";
+    return this.#hub.keeper?.isBroken === false ? "indexeddb" : "memory";
   }
 
   /** How many writes the queries here do not show as confirmed yet. */
   get pending() {
-    return this.#pending;
+    return this.#hub.pending;
   }
 
   /**
@@ -169,7 +115,7 @@ export class Database {
    * @returns {() => void} ends it
    */
   onstatus(listener) {
-    return listen(this.#statusListeners, listener);
+    return this.#hub.listen("status", listener);
   }
 
   /**
@@ -180,7 +126,7 @@ export class Database {
    * @returns {() => void} ends it
    */
   onpending(listener) {
-    return listen(this.#pendingListeners, listener);
+    return this.#hub.listen("pending", listener);
   }
 
   /**
@@ -192,7 +138,7 @@ export class Database {
    * @returns {() => void} ends it
    */
   onrejected(listener) {
-    return listen(this.#rejectionListeners, listener);
+    return this.#hub.listen("rejected", listener);
   }
 
   /**
@@ -206,10 +152,9 @@ export class Database {
    * @returns {Model<S[M]>} the same one for the same name
    */
   model(name, { id = "id" } = {}) {
-    const table = this.#table(name, id);
-    if (table.idName !== id) throw new TypeError(`model ${name}: its id was said to be \`${table.idName}\``);
-    let model = this.#models.get(table);
-    if (!model) this.#models.set(table, (model = new Model(table, { write: (part) => this.#write(part), get: (table, id) => this.#get(table, id) })));
+    let model = this.#models.get(name);
+    if (!model) this.#models.set(name, (model = new Model(this.#hub.table(name, id), this.#hub)));
+    if (model.idName !== id) throw new TypeError(`model ${name}: its id was said to be \`${model.idName}\``);
     return model;
   }
 
@@ -227,19 +172,7 @@ export class Database {
    * @returns {Promise<any[]>} what each write comes to, in order; a `SyncError` says with its `index` which one was refused
    */
   batch(write) {
-    if (this.#batch) throw new TypeError("batch: within another");
-    /** @type {Part[]} */
-    const parts = (this.#batch = []);
-    try {
-      write();
-    } catch (error) {
-      for (const { reject } of parts) reject?.(/** @type {Error} */ (error));
-      throw error;
-    } finally {
-      this.#batch = undefined;
-    }
-    if (parts.length === 0) return Promise.resolve([]);
-    return this.#write({ method: "batch", modelname: "", idName: "", key: "", model: undefined }, parts);
+    return this.#hub.batch(write);
   }
 
   /**
@@ -251,366 +184,6 @@ export class Database {
    * ```
    */
   close() {
-    this.#session.close(new SyncError({ code: "closed", message: "the connection was closed" }));
+    this.#hub.session.close(new SyncError({ code: "closed", message: "the connection was closed" }));
   }
-
-  /** @param {Omit<import("./session.js").Handlers & Pick<import("./mutations.js").Handlers, "added" | "confirmed" | "ended">, "schema">} handlers */
-  #begin(handlers) {
-    return new Session(this.#url, this.#environment, this.#token, this.#names, { ...handlers, schema: () => this.#madeFor() });
-  }
-
-  /** What this page was made for, of the models that it uses. */
-  #madeFor() {
-    if (!this.#schema) return;
-    return Object.fromEntries(Object.entries(this.#schema).filter(([name]) => this.#tables.has(name)));
-  }
-
-  // Writes.
-
-  /** @param {Omit<Part, "n">} write @param {Part[]} [parts] */
-  #write(write, parts) {
-    const { reason } = this;
-    const batch = this.#batch;
-    const promise = new Promise((resolve, reject) => {
-      if (reason) throw new SyncError({ code: "closed", message: reason.message });
-      // A copy: what is sent again must be what was sent, whatever became of the caller's object.
-      const model = parts ? undefined : this.#names.shown(JSON.parse(JSON.stringify(write.model)));
-      const mutation = { ...write, model, key: this.#names.shown(write.key), n: 0, parts, resolve, reject };
-      if (batch) batch.push(mutation);
-      else this.#session.mutations.adopt([mutation]);
-    });
-    if (batch || this.#rejectionListeners.size > 0) promise.catch(() => {});
-    return promise;
-  }
-
-  /** @param {Mutation} mutation */
-  #added(mutation) {
-    this.#pending += 1;
-    this.#show(mutation);
-    this.#soon();
-  }
-
-  /** What is pending is shown by all that have the model's rows, or could. @param {Mutation} mutation @param {Iterable<Collection>} [collections] */
-  #show(mutation, collections) {
-    for (const part of partsOf(mutation)) {
-      if (part.wait || part.action) continue;
-      for (const collection of collections ?? this.#of(part.modelname)) if (collection.table.name === part.modelname) collection.view.add(part);
-    }
-  }
-
-  /** @param {Mutation} mutation */
-  #confirmed(mutation) {
-    for (const { modelname, name, key } of partsOf(mutation)) if (name && key === name) this.#named(modelname, name);
-    const tells = (/** @type {Collection} */ { table, rows }) =>
-      partsOf(mutation).every((part) => part.modelname !== table.name || part.action || rows.tells(/** @type {Id} */ (this.#names.idOf(part.key)), part.row, part.rowSeq ?? 0));
-    mutation.told = new Set(this.#all().filter(tells));
-  }
-
-  /** A row that was created here has its id. @param {string} modelname @param {string} name */
-  #named(modelname, name) {
-    const id = this.#names.idOf(name);
-    if (id === undefined) return;
-    this.#tables.get(modelname)?.named(name, id);
-    for (const part of this.#session.mutations.naming(name).flatMap(partsOf)) {
-      // Pending rows may name it in their fields.
-      for (const { view } of this.#of(part.modelname)) view.nudge(part.key);
-    }
-    for (const { isLocal, queries } of this.#all()) if (isLocal) for (const query of [...queries]) query.rebind();
-  }
-
-  /** @param {Mutation} mutation @param {Error} [error] */
-  #ended(mutation, error) {
-    this.#pending -= 1;
-    this.#hide(mutation, () => true);
-    this.#rejected(mutation, error);
-    this.#soon();
-    for (const part of partsOf(mutation)) {
-      const { isPartial, modelname, idName, row } = part;
-      if (isPartial && row && mutation.resolve) part.row = this.#get(this.#table(modelname, idName), row[idName]).catch(() => row);
-    }
-  }
-
-  /** @param {Mutation} mutation @param {(collection: Collection) => boolean} from */
-  #hide(mutation, from) {
-    for (const part of partsOf(mutation)) for (const collection of this.#of(part.modelname)) if (from(collection)) collection.view.remove(part);
-  }
-
-  /** @param {Mutation} mutation @param {Error} [error] */
-  #rejected(mutation, error) {
-    if (!(error instanceof SyncError)) return;
-    const parts = partsOf(mutation);
-    const { modelname } = parts[error.index ?? 0] ?? mutation;
-    const model = this.#names.shown(mutation.parts ? parts.map(({ model }) => model) : mutation.model);
-    const rejection = { modelname, method: mutation.method, model, error };
-    for (const listener of [...this.#rejectionListeners]) guarded(() => listener(rejection));
-  }
-
-  /** Ends the mutations that the rows show by now; where nobody looks at the rows, all that are confirmed. */
-  #settle() {
-    for (const collection of this.#all()) collection.show();
-    const { epoch, mutations } = this.#session;
-    for (const mutation of mutations.confirmed) this.#hide(mutation, (collection) => collection.shows(mutation, epoch));
-    mutations.settle((mutation) =>
-      partsOf(mutation).every(({ modelname }) =>
-        this.#of(modelname).every((collection) => !collection.isHeld || collection.error || collection.shows(mutation, epoch)),
-      ),
-    );
-    this.#notify();
-  }
-
-  // Rows.
-
-  /** @param {string} name @param {string} idName */
-  #table(name, idName) {
-    let table = this.#tables.get(name);
-    if (!table) {
-      table = new Table(name, idName, this.#names, {
-        environment: this.#environment,
-        abilities: () => this.#abilities,
-        opened: (collection) => this.#opened(collection),
-        ask: (collection) => this.#ask(collection),
-        leave: (collection) => this.#leave(collection),
-        touched: () => this.#soon(),
-        isStored: this.#opening !== undefined,
-      });
-      this.#tables.set(name, table);
-    }
-    return table;
-  }
-
-  /** All subscriptions. */
-  #all() {
-    return [...this.#tables.values()].flatMap(({ collections }) => [...collections.values()]);
-  }
-
-  /** Those to a model's rows. @param {string} modelname */
-  #of(modelname) {
-    return [...(this.#tables.get(modelname)?.collections.values() ?? [])];
-  }
-
-  /** @param {Collection} collection that is new */
-  #opened(collection) {
-    for (const mutation of this.#session.mutations.pending) this.#show(mutation, [collection]);
-    if (this.#opening) {
-      const restored = this.#opening.then(() => this.#keeper?.restore(collection, (created) => this.#created(created)));
-      collection.restored = restored.catch((error) => this.#unkept(error));
-    }
-    if (this.reason) collection.end();
-  }
-
-  /** The server can do other things than it was thought to. @param {import("./table.js").Abilities} abilities */
-  #learn({ features, indexed }) {
-    const before = JSON.stringify(this.#abilities);
-    this.#abilities = { features, indexed };
-    if (JSON.stringify(this.#abilities) === before) return;
-    for (const { queries } of this.#all()) for (const query of [...queries]) query.rebind();
-  }
-
-  /** While a welcome is read the status is not `online` yet. */
-  #isWelcome = false;
-
-  /** @param {Collection} collection */
-  async #ask(collection) {
-    this.#environment.clearTimeout(collection.retry);
-    if (collection.restored) await collection.restored;
-    collection.restored = undefined;
-    if (this.status !== "online" && !this.#isWelcome) return;
-    if (!collection.isHeld || collection.id !== undefined || collection.isLocal) return;
-    const { table, rows, wanted } = collection;
-    collection.id = this.#request("s");
-    rows.begin(this.#session.epoch);
-    const since = rows.cursor;
-    this.#session.send({ method: "subscribe", id: collection.id, modelname: table.name, ...wanted, since, since_seq: since && rows.reached });
-  }
-
-  /** @param {Collection} collection */
-  #leave(collection) {
-    const { id, table } = collection;
-    if (id !== undefined && this.status === "online") this.#session.send({ method: "unsubscribe", id });
-    collection.left();
-    table.left(collection);
-    this.#settle();
-  }
-
-  /** @param {"s" | "r"} kind */
-  #request(kind) {
-    this.#requests += 1;
-    return `${kind}${this.#requests}`;
-  }
-
-  /** @param {Table} table @param {Id} id */
-  async #get(table, id) {
-    const { name, idName } = table;
-    for (const { restored } of this.#of(name)) if (restored) await restored;
-    const shown = table.shown(id);
-    if (shown || table.isWhole) return shown;
-    const { read } = await import("./reads.js");
-    const host = {
-      environment: this.#environment,
-      send: (/** @type {object} */ message) => this.#session.send(message),
-      status: () => this.status,
-      reason: () => this.reason,
-      onstatus: (/** @type {(status: string) => void} */ listener) => this.onstatus(listener),
-      answers: this.#answers,
-    };
-    const row = await read(host, this.#request("r"), name, () => this.#names.wire({ [idName]: id }));
-    const isOfIt = (/** @type {Part} */ { modelname, key, wait, action }) => modelname === name && !wait && !action && table.keyOf(key) === table.keyOf(id);
-    return replay(row, this.#session.mutations.pending.flatMap(partsOf).filter(isOfIt), this.#names, idName);
-  }
-
-  // What the server says.
-
-  /** @param {Message} welcome */
-  #welcomed(welcome) {
-    this.#schema ??= welcome.schema;
-    this.#learn(/** @type {any} */ (welcome));
-    this.#keeper?.identify(this.#abilities);
-    this.#isWelcome = true;
-    for (const collection of this.#all()) this.#ask(collection);
-    this.#isWelcome = false;
-  }
-
-  /** @param {Status} status */
-  #became(status) {
-    for (const collection of this.#all()) {
-      if (status === "offline") collection.left();
-      else if (status === "closed") collection.end();
-    }
-    for (const listener of [...this.#statusListeners]) guarded(() => listener(status));
-    this.#notify();
-    if (status === "closed") this.#keeper?.close();
-  }
-
-  /** @param {any} message */
-  #apply(message) {
-    const { method, id, modelname } = message;
-    const answer = this.#answers.get(id);
-    if (answer) return answer(message);
-    const rows = this.#asked(id)?.rows;
-    switch (method) {
-      case "create":
-        this.#created([message]);
-      // falls through
-      case "update":
-      case "delete":
-      case "remove":
-        for (const collection of this.#of(modelname)) collection.rows.change(message);
-        return;
-      case "window":
-        this.#created(message.in.map((/** @type {any} */ model, /** @type {number} */ index) => ({ modelname, model, cid: message.cids?.[index] })));
-        return this.#asked(message.query)?.rows.window(message);
-      case "read":
-        return rows?.page(message.models, message.seqs);
-      case "changes":
-        this.#created(message.changes);
-        return rows?.catchUp(message.changes);
-      case "reset":
-        return rows?.reset();
-      case "live": {
-        const collection = this.#asked(id);
-        collection?.failed(undefined);
-        return collection?.live(message.seq, message.cursor, this.#session.mutations.undecided(collection.table.name));
-      }
-      case "progress":
-        for (const { rows } of this.#all()) rows.progress(message.seq);
-        return;
-      case "error":
-        return this.#error(message);
-    }
-  }
-
-  /** A row that was created here may be heard of before its confirm. @param {readonly Message[]} messages */
-  #created(messages) {
-    for (const { modelname, cid, model } of messages) {
-      const name = this.#names.of(cid);
-      // Others hear the cid too: what they create under it later is not this row. Nor is a row called by its name that has an id of its own.
-      if (name === undefined || this.#names.idOf(name) !== undefined) continue;
-      this.#names.settle(name, model[this.#tables.get(modelname)?.idName ?? "id"]);
-      this.#session.mutations.heard(name, model);
-      this.#named(modelname, name);
-    }
-  }
-
-  /** @param {Message} message */
-  #error(message) {
-    const collection = this.#asked(message.id);
-    if (!collection) return console.error(`sync: ${message.code}: ${message.message}`);
-    collection.left();
-    if (message.code === "bad_request" && collection.widen()) return void this.#ask(collection);
-    if (!message.retry || message.limit === "subscriptions") collection.failed(new SyncError(/** @type {any} */ (message)));
-    const delay = message.retry_after_ms ?? backoff(0, this.#environment.random);
-    if (message.retry) collection.retry = this.#environment.setTimeout(() => this.#ask(collection), delay);
-  }
-
-  /** @param {unknown} id */
-  #asked(id) {
-    return id === undefined ? undefined : this.#all().find((collection) => collection.id === id);
-  }
-
-  // Listeners.
-
-  /** What is done here one after the other is told at once. */
-  #soon() {
-    if (this.#isNotifying) return;
-    this.#isNotifying = true;
-    queueMicrotask(() => this.#notify());
-  }
-
-  /** Tells the listeners what has changed. */
-  #notify() {
-    this.#isNotifying = true;
-    const collections = this.#all();
-    for (const collection of collections) collection.flush();
-    this.#isNotifying = false;
-    for (const query of new Set(collections.flatMap(({ queries }) => [...queries]))) query.notify();
-    if (this.#pending !== this.#wasPending) {
-      this.#wasPending = this.#pending;
-      for (const listener of [...this.#pendingListeners]) guarded(() => listener(this.#pending));
-    }
-    this.#keeper?.rows(collections);
-  }
-
-  // Storage.
-
-  /** @param {string} storage */
-  async #open(storage) {
-    const { open } = await import("./storage.js");
-    const name = storage.slice("indexeddb:".length) || (typeof this.#url === "function" ? addressOf("/sync") : this.#url);
-    const ended = (/** @type {Mutation} */ mutation, /** @type {Error | undefined} */ error) => this.#rejected(mutation, error);
-    this.#keeper = await open(name, this.#environment, this.#session, (handlers) => this.#begin(/** @type {any} */ ({ ended, ...handlers })));
-    this.#learn(this.#keeper.abilities);
-  }
-
-  /** It goes on without. @param {unknown} error */
-  #unkept(error) {
-    console.warn("sync: what was stored cannot be had:", error);
-  }
-}
-
-/** @returns {Environment} */
-function surroundings() {
-  const { WebSocket, window, document, indexedDB, BroadcastChannel, navigator } = globalThis;
-  return {
-    WebSocket,
-    setTimeout: (run, milliseconds) => globalThis.setTimeout(run, milliseconds),
-    clearTimeout: (timer) => globalThis.clearTimeout(timer),
-    random: Math.random,
-    window,
-    document,
-    indexedDB,
-    locks: navigator?.locks,
-    BroadcastChannel,
-  };
-}
-
-/**
- * @template T
- * @param {Set<(value: T) => void>} listeners
- * @param {(value: T) => void} listener
- * @returns {() => void}
- */
-function listen(listeners, listener) {
-  const call = (/** @type {T} */ value) => listener(value);
-  listeners.add(call);
-  return () => void listeners.delete(call);
 }

@@ -4,9 +4,9 @@
  */
 
 import { Collection } from "./collection.js";
-import { compare, comparison, conditions, directions, fieldsOf, normal, predicate } from "./where.js";
+import { compare, comparison, conditions, predicate } from "./where.js";
 
-/** @typedef {import("./collection.js").Host} Host */
+/** @typedef {import("./hub.js").Hub} Hub */
 /** @typedef {import("./names.js").Names} Names */
 /** @typedef {import("./rows.js").Id} Id */
 /** @typedef {import("./rows.js").Row} Row */
@@ -26,15 +26,13 @@ import { compare, comparison, conditions, directions, fieldsOf, normal, predicat
 
 /** How many subscriptions that nobody holds any more are remembered with their rows, for one who comes back. */
 const REMEMBERED = 16;
-/** What the server takes. */
-const MOST_ROWS = 1_000;
-const MOST_FIELDS = 3;
-const MOST_TEXT = 16_000;
 
 export class Table {
+  /** What asks for less than all rows, once it is loaded. @type {typeof import("./narrow.js").narrowing | undefined} */
+  static narrowing;
   /** By what they are subscriptions to. @type {Map<string, Collection>} */
   collections = new Map();
-  #host;
+  #hub;
   /** @type {Map<Id, string>} */
   #namesById = new Map();
 
@@ -42,13 +40,13 @@ export class Table {
    * @param {string} name
    * @param {string} idName
    * @param {Names} names
-   * @param {Host & {abilities: () => Abilities, opened: (collection: Collection) => void}} host
+   * @param {Hub} hub
    */
-  constructor(name, idName, names, host) {
+  constructor(name, idName, names, hub) {
     this.name = name;
     this.idName = idName;
     this.names = names;
-    this.#host = host;
+    this.#hub = hub;
   }
 
   /** @param {Id} id of a row, or the name that stands for it */
@@ -109,46 +107,35 @@ export class Table {
   /** A row of a collection has changed, or its status: others may show the row too, with what is pending. @param {Id} [id] */
   touched(id) {
     if (this.collections.size > 1) for (const { view } of this.collections.values()) view.nudge(id);
-    this.#host.touched();
+    this.#hub.touched();
   }
 
   /**
    * The subscription that has what is wanted, and perhaps more: what of it the server can judge it does.
-   * @param {Wanted} wanted
+   * @param {Wanted} options
    */
-  collection({ where = {}, order, limit = 0, after, until }) {
-    const { features = [], indexed } = this.#host.abilities();
-    const given = this.names.shown(where);
-    const asked = conditions(given);
-    const fields = directions(order).map(([field]) => field);
-    const isUsable = (/** @type {string} */ field) => field === this.idName || indexed?.[this.name]?.includes?.(field);
-    const sent = features.includes("where") ? asked.filter((part) => fieldsOf(part).every(isUsable) && isJson(part)) : [];
-    const isWhole = sent.length === asked.length;
-    /** @type {Wanted} */
-    let wanted = sent.length > 0 ? { where: isWhole ? given : Object.fromEntries(sent) } : {};
-    if (isWhole && features.includes("window") && fields.length <= MOST_FIELDS && fields.every(isUsable)) {
-      const isWindow = Number.isInteger(limit) && limit > 0 && limit <= MOST_ROWS;
-      if (isWindow || after || until) wanted = { ...wanted, order: fields.length > 0 ? [order ?? []].flat() : undefined, limit: isWindow ? limit : undefined, after, until };
-    }
+  collection(options) {
+    const { narrowing } = Table;
+    if (!narrowing && (options.limit || conditions(options.where).length > 0)) this.#hub.narrow();
+    const where = this.names.shown(options.where ?? {});
     // Of rows that refer to one without an id the server has none.
-    const isLocal = this.names.unsettled(given).size > 0;
-    let key = isLocal ? `? ${normal(given)}` : Object.keys(wanted).length > 0 ? JSON.stringify([normal(wanted.where), wanted.order, wanted.limit, after, until]) : "";
-    if (key.length > MOST_TEXT) [wanted, key] = [{}, ""];
+    const isLocal = this.names.unsettled(where).size > 0;
+    const { wanted, key } = isLocal
+      ? { wanted: { where }, key: `? ${JSON.stringify(where)}` }
+      : (narrowing?.plan({ ...options, where }, this, this.#hub.abilities) ?? { wanted: {}, key: "" });
     let collection = this.collections.get(key);
     if (!collection) {
-      collection = new Collection(this, key, wanted, isLocal, this.#host);
+      collection = new Collection(this, key, wanted, isLocal, this.#hub);
       this.collections.set(key, collection);
-      this.#host.opened(collection);
+      this.#hub.opened(collection);
     }
     return collection;
   }
 
   /** Whether a row is one of those that are wanted. @param {Wanted} wanted @returns {(row: Row) => boolean} */
-  judge({ where, order, after, until }) {
-    const holds = predicate(this.names.shown(where));
-    const from = after && this.#place(order, after);
-    const to = until && this.#place(order, until);
-    return (row) => holds(row) && !(from && from(row) <= 0) && !(to && to(row) > 0);
+  judge(wanted) {
+    const holds = predicate(this.names.shown(wanted.where));
+    return (wanted.after || wanted.until) && Table.narrowing ? Table.narrowing.between(wanted, this, holds) : holds;
   }
 
   /** @param {string | readonly string[] | undefined} order */
@@ -160,14 +147,6 @@ export class Table {
     });
   }
 
-  /** Where a row stands from a place. @param {string | readonly string[] | undefined} order @param {readonly any[]} place */
-  #place(order, place) {
-    const fields = directions(order);
-    const standIn = Object.fromEntries([...fields.map(([field], index) => [field, place[index]]), [this.idName, place.at(-1)]]);
-    const comparing = this.comparison(order);
-    return (/** @type {Row} */ row) => comparing(row, standIn);
-  }
-
   /** Nobody holds a collection any more. @param {Collection} left */
   left(left) {
     this.collections.delete(left.key);
@@ -175,10 +154,4 @@ export class Table {
     const idle = [...this.collections.values()].filter(({ isHeld }) => !isHeld);
     for (const { key } of idle.slice(0, -REMEMBERED)) this.collections.delete(key);
   }
-}
-
-/** Whether JSON has it. @param {any} value @returns {boolean} */
-function isJson(value) {
-  if (typeof value === "object" && value !== null) return Object.values(value).every(isJson);
-  return /string|boolean|object/.test(typeof value) || Number.isFinite(value);
 }

@@ -46,7 +46,7 @@ const OPERATORS = new Map(
  * @returns {Predicate}
  * @throws {TypeError} if it has an operator that there is not
  */
-export function predicate(where = {}) {
+export function predicate(where) {
   const parts = conditions(where).map(([name, condition]) => {
     if (name === "not") {
       const inner = predicate(condition);
@@ -82,29 +82,14 @@ function field(name, condition) {
 
 /**
  * What must hold of a `where`, each as a name and what is asked of it.
- * @param {object} where
+ * @param {object} [where]
  * @returns {[string, any][]}
  */
-export function conditions(where) {
+export function conditions(where = {}) {
   return Object.entries(where).flatMap(([name, condition]) => {
     if (condition === undefined) return [];
     return name === "and" ? list(name, condition).flatMap(conditions) : [/** @type {[string, any]} */ ([name, condition])];
   });
-}
-
-/** The fields that a condition is about. @param {[string, any]} condition @returns {string[]} */
-export function fieldsOf([name, condition]) {
-  if (name !== "or" && name !== "not") return [name];
-  return [condition].flat().flatMap(conditions).flatMap(fieldsOf);
-}
-
-/** The same text for all ways to write the same conditions. @param {object} [where] @returns {string} */
-export function normal(where = {}) {
-  const parts = conditions(where).flatMap(([name, condition]) => {
-    if (name === "or") return [[name, condition.map(normal).sort()]];
-    return name === "not" ? [[name, normal(condition)]] : operations(condition).map((operation) => [name, ...operation]);
-  });
-  return JSON.stringify(parts.map((part) => JSON.stringify(part)).sort());
 }
 
 /**
@@ -190,7 +175,7 @@ function isValue(condition) {
 }
 
 /** What is asked of a field, by operator. @param {any} condition @returns {[string, any][]} */
-function operations(condition) {
+export function operations(condition) {
   return Object.entries(isValue(condition) ? { eq: condition } : condition).filter(([, operand]) => operand !== undefined);
 }
 

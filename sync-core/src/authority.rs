@@ -160,8 +160,13 @@ impl Authority {
         self.end.notify_waiters();
     }
 
+    /// By the clock as well, so that it does not depend on a task that may be kept from running.
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        self.ended.load(Ordering::Acquire) || self.has_expired()
+    }
+
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expires.is_some_and(|expires| SystemTime::now() >= expires)
     }
 
     /// Waits until it has ended.

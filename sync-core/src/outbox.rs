@@ -5,12 +5,18 @@
 
 mod authority;
 mod cursor;
+mod delivery;
 mod frames;
 mod rescope;
 #[cfg(test)]
 mod tests;
+mod windows;
 
-use std::{collections::VecDeque, pin::pin, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    pin::pin,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -18,17 +24,15 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use self::rescope::{Beginning, Held};
 pub(crate) use self::{
     authority::Era,
     cursor::Cursor,
     rescope::{Begun, RescopeWork, Which},
-};
-use self::{
-    frames::{Frames, Parts},
-    rescope::{Beginning, Held},
+    windows::WindowWork,
 };
 use crate::{
-    hub::{Depends, Hub, Places, Query, Source},
+    hub::{Depends, Places, Query, Source},
     protocol::{RequestId, Rows, response},
     store::Seq,
 };
@@ -113,6 +117,8 @@ pub(crate) struct LoadKey {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
+    /// Queries that have something new, by their addresses. Not in the state: the hub must not wait until frames are made.
+    marked: Mutex<Vec<usize>>,
     frames_ready: Notify,
     work_ready: Notify,
     room_made: Notify,
@@ -132,6 +138,10 @@ struct State {
     answer_bytes: usize,
     outcome_bytes: usize,
     subscriptions: Vec<Subscription>,
+    /// By the address of a query: whose it is, and which of theirs. So that who is in hundreds of rooms looks at those that have something.
+    queries: HashMap<usize, SmallVec<[(SubscriptionKey, usize); 1]>>,
+    /// The addresses of queries in which something stands that was not taken, sorted.
+    marked: Vec<usize>,
     next_key: u64,
     next_load: u64,
     /// Whose rows are being found out.
@@ -224,16 +234,6 @@ enum Position {
     Log(Seq),
 }
 
-/// A window whose rows the loader is to ask the hub for.
-#[derive(Debug)]
-pub(crate) struct WindowWork {
-    pub(crate) load: LoadKey,
-    pub(crate) asked: Asked,
-    pub(crate) source: Arc<Source>,
-    /// They could not be read.
-    pub(crate) has_failed: bool,
-}
-
 /// What the loader is to read from the store.
 #[derive(Debug)]
 pub(crate) struct LogWork {
@@ -253,6 +253,7 @@ impl Outbox {
         let state = State { delivered: head, ..State::default() };
         Self {
             state: Mutex::new(state),
+            marked: Mutex::default(),
             frames_ready: Notify::new(),
             work_ready: Notify::new(),
             room_made: Notify::new(),
@@ -347,6 +348,11 @@ impl Outbox {
         self.work_ready.notify_one();
     }
 
+    /// A query has something new. Called by the hub, before its head is there.
+    pub(crate) fn mark(&self, query: &Arc<Query>) {
+        self.marked.lock().push(Arc::as_ptr(query).addr());
+    }
+
     /// Changes of so many bytes are in the tails. Called by the hub; gives up the places of a client that is too far behind, so that what waits for
     /// it can be freed.
     pub(crate) fn wake(&self, bytes: u64) {
@@ -393,12 +399,6 @@ impl Outbox {
         self.add(begun, asked, source, Phase::Loading, Position::Tail(places, seq), false)
     }
 
-    /// Adds a subscription to a window, whose rows will be asked for.
-    pub(crate) fn watch(&self, begun: Begun<'_>, asked: Asked, source: Arc<Source>) {
-        self.add(begun, asked, source, Phase::Asking, Position::Log(0), false);
-        self.work_ready.notify_one();
-    }
-
     /// Adds a read of all rows: a subscription that ends where it would become live.
     pub(crate) fn read_once(
         &self,
@@ -430,6 +430,7 @@ impl Outbox {
         let load = state.new_load();
         let was_live = false;
         let is_held = held.before().is_some();
+        state.list(key, &source);
         let subscription =
             Subscription { key, load, asked, source, held, depends, phase, position, ends_at_live, was_live };
         state.subscriptions.push(subscription);
@@ -451,7 +452,7 @@ impl Outbox {
     pub(crate) fn restart(
         &self,
         work: &LogWork,
-        source: Arc<Source>,
+        source: &Arc<Source>,
         position: (Places, Seq),
     ) -> Option<Restarted> {
         let mut state = self.state.lock();
@@ -495,63 +496,6 @@ impl Outbox {
         })
     }
 
-    /// A window whose rows are to be asked for: then [`window_loaded`](Self::window_loaded), or [`window_ready`](Self::window_ready) says
-    /// when to ask again.
-    pub(crate) fn window_work(&self) -> Option<WindowWork> {
-        let mut state = self.state.lock();
-        let is_asking =
-            |subscription: &&mut Subscription| matches!(subscription.phase, Phase::Asking | Phase::Failed);
-        let subscription = state.subscriptions.iter_mut().find(is_asking)?;
-        let has_failed = matches!(subscription.phase, Phase::Failed);
-        subscription.phase = Phase::Waiting;
-        Some(WindowWork {
-            load: LoadKey { key: subscription.key, load: subscription.load },
-            asked: subscription.asked.clone(),
-            source: subscription.source.clone(),
-            has_failed,
-        })
-    }
-
-    /// The rows of a window, as of `seq`, are in line; what comes after the places is new. It becomes live as with
-    /// [`loaded`](Self::loaded).
-    pub(crate) fn window_loaded(&self, load: LoadKey, places: Places, seq: Seq) {
-        let mut state = self.state.lock();
-        if let Some(subscription) = state.loading(load) {
-            subscription.phase = Phase::Joining { at_least: seq };
-            subscription.position = Position::Tail(places, seq);
-        }
-        drop(state);
-        self.frames_ready.notify_one();
-    }
-
-    /// The rows of a window are there.
-    pub(crate) fn window_ready(&self, query: &Arc<Query>) {
-        self.waited(query, || Phase::Asking);
-    }
-
-    /// The rows of a window could not be read.
-    pub(crate) fn window_failed(&self, query: &Arc<Query>) {
-        self.waited(query, || Phase::Failed);
-    }
-
-    fn waited(&self, query: &Arc<Query>, phase: fn() -> Phase) {
-        for subscription in &mut self.state.lock().subscriptions {
-            if matches!(subscription.phase, Phase::Waiting) && subscription.source.has(query) {
-                subscription.phase = phase();
-            }
-        }
-        self.work_ready.notify_one();
-    }
-
-    /// What was sent of a window is not continued: it begins anew.
-    pub(crate) fn reset_window(&self, query: &Arc<Query>) {
-        let lapsed = self.state.lock().lapse(|subscription, _| subscription.source.has(query));
-        if lapsed {
-            self.frames_ready.notify_one();
-            self.work_ready.notify_one();
-        }
-    }
-
     /// A subscription has had the log up to `seq`; where places are given it goes on in the tails, as with [`loaded`](Self::loaded).
     pub(crate) fn caught_up(&self, load: LoadKey, seq: Seq, places: Option<Places>) {
         let mut state = self.state.lock();
@@ -572,6 +516,7 @@ impl Outbox {
         let at = state.subscriptions.iter().position(|subscription| subscription.key == key)?;
         state.drop_answers(key);
         let source = state.subscriptions.swap_remove(at).source;
+        state.unlist(key, &source);
         drop(state);
         // It may have held others up, and what was dropped has left room.
         self.room_made.notify_waiters();
@@ -594,46 +539,8 @@ impl Outbox {
         state.answers.clear();
         state.outcomes.clear();
         (state.answer_bytes, state.outcome_bytes) = (0, 0);
+        state.queries.clear();
         state.subscriptions.drain(..).map(|subscription| subscription.source).collect()
-    }
-
-    /// Everything that can be sent now, as frames; then [`written`](Self::written) is to be called. They have the changes up to the hub's head, then the answers, which are thereby never ahead
-    /// of the changes that they confirm. `progress` adds word of how far the live subscriptions are.
-    pub(crate) fn frames(self: &Arc<Self>, hub: &Hub, progress: bool) -> Vec<Bytes> {
-        let mut frames = Frames::default();
-        let mut left = Vec::new();
-        let made_room;
-        {
-            let mut state = self.state.lock();
-            if state.closing.is_some_and(DisconnectReason::is_at_once) {
-                return Vec::new();
-            }
-            state.writing = Some(state.era);
-            // One head for the changes and the outcomes: those up to it were in line before it was set.
-            let head = state.reach(hub.head());
-            made_room = state.answer_bytes + state.outcome_bytes >= self.limit;
-            state.deliver(head, &mut frames);
-            if state.subscriptions.iter().all(|subscription| matches!(subscription.phase, Phase::Live)) {
-                state.waiting_bytes = 0;
-            }
-            state.answers(head, &mut frames, &mut left);
-            state.go_live(head, self.epoch, &mut frames, &mut left);
-            let delivered = state.progress();
-            while let Some(outcome) = state.outcomes.pop_front_if(|outcome| outcome.seq <= delivered) {
-                state.outcome_bytes -= outcome.message.len();
-                frames.push(outcome.message, true);
-            }
-            if progress {
-                frames.push(response::progress(state.progress()), true);
-            }
-        }
-        for source in left {
-            hub.leave(&source, self);
-        }
-        if made_room {
-            self.room_made.notify_waiters();
-        }
-        frames.end()
     }
 }
 
@@ -670,6 +577,25 @@ impl State {
         });
     }
 
+    /// A subscription is to this source.
+    fn list(&mut self, key: SubscriptionKey, source: &Source) {
+        for (leg, address) in source.addresses().enumerate() {
+            self.queries.entry(address).or_default().push((key, leg));
+        }
+    }
+
+    /// A subscription is not to this source any more.
+    fn unlist(&mut self, key: SubscriptionKey, source: &Source) {
+        for address in source.addresses() {
+            if let Entry::Occupied(mut listed) = self.queries.entry(address) {
+                listed.get_mut().retain(|(other, _)| *other != key);
+                if listed.get().is_empty() {
+                    listed.remove();
+                }
+            }
+        }
+    }
+
     fn new_load(&mut self) -> u64 {
         self.next_load += 1;
         self.next_load
@@ -678,13 +604,16 @@ impl State {
     fn restart(
         &mut self,
         key: SubscriptionKey,
-        source: Arc<Source>,
+        source: &Arc<Source>,
         (places, seq): (Places, Seq),
         reason: &str,
     ) -> Option<Restarted> {
         let subscription = self.find(key)?;
-        let left = std::mem::replace(&mut subscription.source, source);
+        let left = std::mem::replace(&mut subscription.source, source.clone());
         subscription.position = Position::Tail(places, seq);
+        // In this order: they may have queries in common.
+        self.unlist(key, &left);
+        self.list(key, source);
         let load = self.begin_anew(key, reason)?;
         let subscription = self.find(key)?;
         let (asked, ends_at_live) = (subscription.asked.clone(), subscription.ends_at_live);
@@ -708,28 +637,6 @@ impl State {
         let message = response::reset(subscription.asked.id.as_ref(), reason);
         self.answer(message, Some(load), 0, false);
         Some(load)
-    }
-
-    /// Puts what was read and may leave into frames; those that end with it are `left`.
-    fn answers(&mut self, head: Seq, frames: &mut Frames, left: &mut Vec<Arc<Source>>) {
-        let held = self.subscriptions.iter().filter(|subscription| subscription.held.before().is_some());
-        let mut held: SmallVec<[_; 4]> = held.map(|subscription| subscription.key).collect();
-        for answer in std::mem::take(&mut self.answers) {
-            if answer.seq > head || answer.of.is_some_and(|load| held.contains(&load.key)) {
-                // What was read for it later stays behind it.
-                held.extend(answer.of.map(|load| load.key));
-                self.answers.push_back(answer);
-                continue;
-            }
-            self.answer_bytes -= answer.message.len();
-            frames.push(answer.message, true);
-            if answer.is_last
-                && let Some(LoadKey { key, .. }) = answer.of
-                && let Some(at) = self.subscriptions.iter().position(|subscription| subscription.key == key)
-            {
-                left.push(self.subscriptions.swap_remove(at).source);
-            }
-        }
     }
 
     /// Gives up the places that are `too_far` behind. Whether there was one.
@@ -770,130 +677,4 @@ impl State {
     fn loading(&mut self, load: LoadKey) -> Option<&mut Subscription> {
         self.find(load.key).filter(|subscription| subscription.load == load.load)
     }
-
-    /// Up to where every subscription that is live, or was until it fell behind, has had the changes.
-    fn progress(&self) -> Seq {
-        let behind = self.subscriptions.iter().filter(|subscription| subscription.was_live);
-        let had = behind.filter_map(|subscription| match (&subscription.phase, &subscription.position) {
-            (Phase::Live, _) => None,
-            (_, Position::Tail(_, seq) | Position::Log(seq)) => Some(*seq),
-        });
-        had.fold(self.delivered, Seq::min)
-    }
-
-    /// The changes of the live subscriptions up to `head`, each once, by seq.
-    fn deliver(&mut self, head: Seq, frames: &mut Frames) {
-        let mut changes = Vec::new();
-        for subscription in &mut self.subscriptions {
-            if let (Phase::Live, Position::Tail(places, after)) =
-                (&subscription.phase, &mut subscription.position)
-            {
-                take(places, *after, head, (&subscription.source, &subscription.asked), &mut changes);
-            }
-        }
-        merge(&mut changes);
-        let mut previous = None;
-        for change in changes {
-            frames.push(change.message, previous != Some(change.seq));
-            previous = Some(change.seq);
-        }
-        self.delivered = head;
-    }
-
-    /// Subscriptions whose rows and changes are all in line become live; reads of all rows end, and their sources are `left`.
-    fn go_live(&mut self, head: Seq, epoch: Uuid, frames: &mut Frames, left: &mut Vec<Arc<Source>>) {
-        self.subscriptions.retain_mut(|subscription| {
-            let Phase::Joining { at_least } = subscription.phase else { return true };
-            if subscription.held.before().is_some() {
-                return true;
-            }
-            let Position::Tail(places, after) = &mut subscription.position else { return true };
-            if head < at_least {
-                return true;
-            }
-            let (source, asked) = (&subscription.source, &subscription.asked);
-            let (model, id) = (source.model(), asked.id.as_ref());
-            let mut changes = Vec::new();
-            take(places, *after, head, (source, asked), &mut changes);
-            merge(&mut changes);
-            if source.is_window() {
-                // Its rows are those of `after`.
-                frames.push(response::live(model, id, *after, None), true);
-                for change in changes {
-                    frames.push(change.message, true);
-                }
-            } else {
-                let mut part = Vec::new();
-                let mut bytes = 0;
-                for of_one in changes.chunk_by(|a, b| a.seq == b.seq) {
-                    bytes += of_one.iter().map(|change| change.message.head.len()).sum::<usize>();
-                    part.extend(of_one.iter().map(|change| change.message.head.clone()));
-                    if bytes > FRAME_BYTES / 2
-                        && let Some(last) = of_one.last()
-                    {
-                        frames.push(response::changes(id, last.seq, &std::mem::take(&mut part)), true);
-                        bytes = 0;
-                    }
-                }
-                if !part.is_empty() {
-                    frames.push(response::changes(id, head, &part), true);
-                }
-                if subscription.ends_at_live {
-                    frames.push(response::page(model, id, &[], head, false), true);
-                    left.push(source.clone());
-                    return false;
-                }
-                let cursor = Cursor { epoch, seq: head, hash: source.hash() };
-                frames.push(response::live(model, id, head, Some(&cursor.to_string())), true);
-            }
-            subscription.phase = Phase::Live;
-            subscription.was_live = true;
-            *after = head;
-            true
-        });
-    }
-}
-
-/// A message out of a tail.
-#[derive(Debug)]
-struct Taken {
-    seq: Seq,
-    index: Option<usize>,
-    is_removal: bool,
-    message: Parts,
-}
-
-/// Takes what stands after the places, up to `head`.
-fn take(
-    places: &mut Places,
-    after: Seq,
-    head: Seq,
-    (source, asked): (&Source, &Asked),
-    taken: &mut Vec<Taken>,
-) {
-    for place in places {
-        while let Some((seq, entries)) = place.advance(head) {
-            for entry in entries {
-                let message = if entry.index.is_none() {
-                    // Its place alone says what is new to a window: it may be filled up at the seq that it has come to.
-                    Parts { head: response::window(source.model(), asked.id.as_ref()), rest: entry.message }
-                } else if seq > after {
-                    entry.message.into()
-                } else {
-                    continue;
-                };
-                taken.push(Taken { seq, index: entry.index, is_removal: entry.is_removal, message });
-            }
-        }
-    }
-}
-
-/// In their order, and of one change in several queries only the row if any of them shows it.
-fn merge(taken: &mut Vec<Taken>) {
-    if taken.len() < 2 {
-        return;
-    }
-    // What windows hear comes after the changes of its transaction, each for itself.
-    taken.sort_by_key(|taken| (taken.seq, taken.index.is_none(), taken.index, taken.is_removal));
-    taken.dedup_by(|b, a| a.seq == b.seq && a.index == b.index && a.index.is_some());
 }

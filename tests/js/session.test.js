@@ -41,6 +41,28 @@ test("a token that is no good any more: the function is asked again, with what w
   assert.equal(result.state, "done");
 });
 
+test("a request alone may be refused for want of a session", async () => {
+  const c = client({ token: "fixed" });
+  const [again, never] = ["a", "b"].map((title) => outcome(c.todos.create({ title })));
+  c.socket.open();
+  c.socket.receive(welcome());
+  const creates = c.socket.take().filter(({ method }) => method === "create");
+  const error = { method: "error", request: "create", modelname: "Todo", code: "unauthenticated", message: "no" };
+  // The session was revoked, and another has taken its place.
+  c.socket.receive({ ...error, id: creates[0].id, retry: true });
+  c.socket.receive({ ...error, id: creates[1].id, code: "retry", retry: true });
+  c.clock.advance(10_000);
+  const resent = c.socket.take().filter(({ method }) => method === "create");
+  assert.deepEqual(resent.map(({ id }) => id), [1, 2]);
+  c.socket.receive(confirm(1, 1, { id: 1, title: "a" }));
+  // A handler wants somebody who is signed in.
+  c.socket.receive({ ...error, id: 2, retry: false });
+  await settled();
+  assert.equal(again.state, "done");
+  assert.equal(never.error?.code, "unauthenticated");
+  assert.equal(c.db.status, "online");
+});
+
 test("a fixed token that is no good ends it, with the reason", async () => {
   const c = client({ token: "old" });
   const result = outcome(c.todos.create({ title: "a" }));

@@ -4,6 +4,8 @@
  */
 
 // Loaded now, so that no test has to wait for a file.
+import "../../sync-core/client/mutations.js";
+import "../../sync-core/client/narrow.js";
 import "../../sync-core/client/reads.js";
 import { connect } from "../../sync-core/client/sync.js";
 

@@ -176,9 +176,24 @@ impl Slow {
     }
 }
 
-/// Has no handlers: everything is refused.
+/// Has an action alone: everything else is refused.
 #[derive(Clone, Debug, Serialize, Deserialize, SyncedModel)]
 pub struct Closed {
+    /// Assigned by the server.
+    pub id: u64,
+}
+
+#[sync_handlers]
+impl Closed {
+    #[action]
+    async fn knock(_ctx: &Context) -> Result<&'static str> {
+        Ok("nobody is in")
+    }
+}
+
+/// Has no handlers: it is the server's own.
+#[derive(Clone, Debug, Serialize, Deserialize, SyncedModel)]
+pub struct Hidden {
     /// Assigned by the server.
     pub id: u64,
 }

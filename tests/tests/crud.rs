@@ -1,7 +1,8 @@
 //! The requests of the protocol, one by one, typed in by hand: without a `hello`.
 
 use serde_json::{Value, json};
-use sync_tests::TestServer;
+use sync_tests::{Client, TestServer};
+use uuid::Uuid;
 
 #[tokio::test]
 async fn create_read_update_patch_delete() {
@@ -178,6 +179,16 @@ async fn what_is_not_declared_is_refused() {
         assert_eq!(refused["message"], format!("`{model}` does not allow `{method}`"));
         assert_eq!(refused["request"], request["method"]);
     }
+    // What has no handlers at all is the server's own.
+    for name in ["Hidden", "Nothing"] {
+        let refused = client.ask(&json!({"method":"create","id":1,"modelname":name,"model":{}})).await;
+        assert_eq!(refused["code"], "unknown_model");
+        let known = "Closed, Counter, Feedback, Note, Slow, Task, Todo";
+        assert_eq!(refused["message"], format!("there is no model `{name}`; there are {known}"));
+    }
+    let (_, welcome) = Client::hello(server.address, Uuid::new_v4(), None).await;
+    assert!(welcome["schema"].get("Closed").is_some() && welcome["schema"].get("Hidden").is_none());
+    assert!(welcome["indexed"].get("Hidden").is_none());
     let unseen =
         client.ask(&json!({"method":"create","id":2,"modelname":"Feedback","model":{"text":"fine"}})).await;
     assert_eq!(unseen["method"], "confirm");
@@ -230,7 +241,7 @@ async fn malformed_messages_are_told_what_is_wrong() {
         (
             r#"{"method":"subscribe","id":"a","modelname":"Todo","filter":{}}"#,
             "bad_request",
-            "`subscribe` has no field `filter`; it has id, modelname, where, since, since_seq, ack",
+            "`subscribe` has no field `filter`; it has id, modelname, where, order, limit, after, until, since, since_seq, ack",
         ),
         (
             r#"{"method":"read","id":1.5,"modelname":"Todo"}"#,

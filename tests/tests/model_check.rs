@@ -352,7 +352,7 @@ impl World {
         if !order.is_empty() {
             asked.insert("order".into(), order.into());
         }
-        let mut place = |dice: &mut Dice| {
+        let place = |dice: &mut Dice| {
             let value = |name: &str, dice: &mut Dice| match name.trim_start_matches('-') {
                 "rank" if dice.below(4) == 0 => Value::Null,
                 "tag" => (*dice.one(&TAGS)).into(),
@@ -448,7 +448,9 @@ impl World {
                     client.connect(self.address).await;
                 }
             }
-            4 => self.running.revoke(PEOPLE[usize::try_from(self.dice.below(5)).unwrap()]),
+            4 => {
+                self.running.revoke(PEOPLE[usize::try_from(self.dice.below(5)).unwrap()]);
+            }
             5 => {
                 // The server itself moves things about: to another owner, and people in and out of rooms.
                 let (id, to) = (self.random_id(), *self.dice.one(&PEOPLE));

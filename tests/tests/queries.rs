@@ -322,7 +322,10 @@ async fn what_is_no_filter_is_told() {
         client.ask(&json!({"method": "read", "id": "q", "modelname": "Task", "where": unsafe_number})).await;
     assert_eq!(answer["code"], "invalid");
     let both = json!({"method": "read", "id": "q", "modelname": "Task", "model": {"id": 1}, "where": {}});
-    assert_eq!(client.ask(&both).await["message"], "a `read` has a `model` or a `where`");
+    assert_eq!(
+        client.ask(&both).await["message"],
+        "a `read` has a `model`, or a `where`, `order`, `limit`, `after` and `until`"
+    );
     // The largest filters that there may be.
     for filter in [
         json!({"list": {"in": vec!["x"; 256]}}),
@@ -337,5 +340,35 @@ async fn what_is_no_filter_is_told() {
         client.ask(&json!({"method": "read", "id": "q", "modelname": "Task", "where": {"id": 1}})).await["method"],
         "read"
     );
+    server.stop().await;
+}
+
+/// From one of a subscription's lists to another: the row stays, live, while it is loaded and out of the log alike.
+#[tokio::test]
+async fn a_row_moves_between_the_values_of_a_filter() {
+    let mut limits = Limits::default();
+    limits.page_rows = 1;
+    let server = TestServer::start("memory:", limits).await;
+    let (mut client, mut writer) = (server.client().await, server.client().await);
+    let id = task(&mut writer, "a", 1).await;
+    task(&mut writer, "b", 2).await;
+    let filter = json!({"list": {"in": ["a", "b", "end"]}, "priority": {"gte": 0}});
+    let (_, cursor) = subscribe(&mut client, "q", filter.clone(), None).await;
+    let update = || vec![("update".to_owned(), id.clone())];
+    write(&mut writer, "patch", json!({"id": id, "list": "b"})).await;
+    assert_eq!(changes(&mut client, &mut writer).await, update());
+    write(&mut writer, "patch", json!({"id": id, "list": "c"})).await;
+    assert_eq!(changes(&mut client, &mut writer).await, [("remove".to_owned(), id.clone())]);
+    write(&mut writer, "patch", json!({"id": id, "list": "a"})).await;
+    assert_eq!(changes(&mut client, &mut writer).await, update());
+    write(&mut writer, "patch", json!({"id": id, "list": "b"})).await;
+    assert_eq!(changes(&mut client, &mut writer).await, update());
+
+    let mut late = server.client().await;
+    let (missed, _) = subscribe(&mut late, "q", filter, Some(&cursor)).await;
+    let of_row: Vec<_> = missed.iter().filter(|change| change[1] == id).collect();
+    assert_eq!(of_row, [&json!(["update", id])]);
+    write(&mut writer, "patch", json!({"id": id, "list": "a"})).await;
+    assert_eq!(changes(&mut late, &mut writer).await, update());
     server.stop().await;
 }

@@ -207,3 +207,41 @@ async fn a_subscription_that_begins_is_judged_again() {
     assert_eq!(until_live(&mut client, "q").await, ["scope", "new"]);
     server.stop().await;
 }
+
+/// A window of other rows, too, and a read of the first ones.
+#[tokio::test]
+async fn a_window_of_another_scope_comes_anew() {
+    let server = TestServer::memory().await;
+    let id = Uuid::new_v4();
+    let mut writer = server.client().await;
+    let gate = may_see(id, &["a", "b"], 2);
+    let (mut client, _) = Client::hello(server.address, id, None).await;
+    for (room, text) in [("a", "one"), ("b", "two"), ("a", "three"), ("c", "four")] {
+        say(&mut writer, room, text).await;
+    }
+    let request =
+        json!({"method": "subscribe", "id": "w", "modelname": "Said", "order": ["-id"], "limit": 2});
+    client.send(&request).await;
+    assert_eq!(until_live(&mut client, "w").await, ["three", "two"]);
+    let read = json!({"method": "read", "id": "r", "modelname": "Said", "order": ["-id"], "limit": 1});
+    let answer = client.ask(&read).await;
+    assert_eq!([&answer["models"][0]["text"], &answer["more"]], [&json!("three"), &json!(true)]);
+
+    // It still says the same: the window goes on.
+    server.scopes_changed();
+    say(&mut writer, "b", "five").await;
+    gate.add_permits(1);
+    let message = client.next("window").await;
+    assert_eq!((&message["in"][0]["text"], &message["out"]), (&json!("five"), &json!([2])));
+
+    let gate = may_see(id, &["b", "c"], 0);
+    server.scopes_changed();
+    say(&mut writer, "a", "not for you").await;
+    gate.add_permits(1);
+    assert_eq!(until_live(&mut client, "w").await, ["scope", "five", "four"]);
+    say(&mut writer, "a", "nor this").await;
+    say(&mut writer, "c", "six").await;
+    let message = client.next("window").await;
+    assert_eq!(message["in"][0]["text"], "six");
+    server.stop().await;
+}

@@ -431,3 +431,25 @@ async fn many_watch_one_window() {
     }
     server.stop().await;
 }
+
+/// Many large rows fill up at once: in frames that are no larger than others (which the test's client checks).
+#[tokio::test]
+async fn large_rows_fill_up_in_parts() {
+    let server = TestServer::memory().await;
+    let (mut client, mut writer) = (server.client().await, server.client().await);
+    let text = "x".repeat(20_000);
+    for f in 0..60 {
+        write(&mut writer, "create", "Item", json!({"f": f, "text": text})).await;
+    }
+    let mut rows = watch(&mut client, "w", json!({"order": ["f"], "limit": 25})).await;
+    assert_eq!(rows, (1..=25).collect::<Vec<_>>());
+    let requests: Vec<_> =
+        (1..=25).map(|id| json!({"method": "delete", "modelname": "Item", "model": {"id": id}})).collect();
+    writer.ask(&json!({"method": "batch", "id": 1, "requests": requests})).await;
+    while rows != (26..=50).collect::<Vec<_>>() {
+        let (ins, outs) = moved(&mut client, "w").await;
+        rows.retain(|row| !outs.contains(row));
+        rows.extend(ins);
+    }
+    server.stop().await;
+}

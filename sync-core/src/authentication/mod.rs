@@ -129,7 +129,9 @@ impl Authentication {
         let live = state.live.get(subject);
         let live: Vec<_> = live.into_iter().flat_map(HashMap::values).cloned().collect();
         drop(state);
-        live.iter().for_each(|authority| authority.end());
+        for authority in &live {
+            authority.end();
+        }
         live.len()
     }
 

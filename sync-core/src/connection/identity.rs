@@ -90,6 +90,12 @@ impl Identity {
 }
 
 impl Connection {
+    /// Whether the session that it speaks under is over, and there is no other yet.
+    pub(super) fn session_has_ended(&self) -> bool {
+        let authority = self.identity.as_ref().and_then(Identity::authority);
+        authority.is_some_and(|authority| authority.has_ended())
+    }
+
     /// For whom the connection speaks now. Waits while that is being found out.
     pub(super) async fn caller(&self) -> Caller {
         let session = match &self.identity {
@@ -136,6 +142,10 @@ impl Connection {
             let authority = identity.session(|_| true).await;
             tokio::select! {
                 () = authority.ended() => {
+                    if authority.has_expired() {
+                        authority.end();
+                        return DisconnectReason::Expired;
+                    }
                     if let Err(reason) = self.renew(identity, &authority).await {
                         return reason;
                     }
@@ -151,8 +161,9 @@ impl Connection {
     /// Asks again with what the client came with, after its session was revoked.
     async fn renew(&self, identity: &Identity, old: &Authority) -> Result<(), DisconnectReason> {
         let deadline = Instant::now() + PATIENCE;
-        let mark = self.outbox.end_authority();
+        // Stopped first: what was taken out before is of the old session.
         self.outbox.rescope(Which::All, 0);
+        let mark = self.outbox.end_authority();
         let token = identity.known.lock().as_ref().and_then(|known| known.token.clone());
         let session = identity.ask(token.as_ref(), PATIENCE).await.map_err(|error| {
             // Only the kind: the text may say of the token what is in it.

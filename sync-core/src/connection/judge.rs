@@ -57,8 +57,7 @@ impl Connection {
                 }
                 let hub = self.engine.hub();
                 let (source, places, head) = hub.join(model, shape, &self.outbox);
-                let Some(restarted) = self.outbox.other_scope(work.key, source.clone(), (places, head))
-                else {
+                let Some(restarted) = self.outbox.other_scope(work.key, &source, (places, head)) else {
                     return hub.leave(&source, &self.outbox);
                 };
                 hub.leave(&restarted.left, &self.outbox);

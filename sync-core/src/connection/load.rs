@@ -9,7 +9,7 @@ use super::Connection;
 use crate::{
     Error, ErrorCode, Result,
     engine::Selection,
-    hub::{Snapshot, WindowRow},
+    hub::Snapshot,
     model::{Key, Place},
     outbox::{Asked, FRAME_BYTES, LoadKey, LogWork, Restarted, WindowWork},
     protocol::{
@@ -225,7 +225,10 @@ impl Connection {
         };
         let is_limited = pages.selection.shape.first.is_some();
         if page.next.is_some() && !is_limited {
-            self.outbox.answer_to(load, message(true), page.seq);
+            // A page that has found nothing yet says nothing.
+            if !page.rows.is_empty() {
+                self.outbox.answer_to(load, message(true), page.seq);
+            }
             hub.wake_at(page.seq, &self.outbox);
             pages.after = page.next;
             return Some(pages);
@@ -268,17 +271,15 @@ impl Connection {
         let mut left = rows.as_slice();
         loop {
             let mut bytes = 0;
-            let fits = |row: &&WindowRow| {
-                bytes += row.wire.len();
+            let fits = |row: &&WireRow| {
+                bytes += row.row.len();
                 bytes <= FRAME_BYTES / 2
             };
             let count =
                 left.iter().take(work.asked.page_rows).take_while(fits).count().max(1).min(left.len());
             let (page, rest) = left.split_at(count);
-            let page: Vec<_> =
-                page.iter().map(|row| WireRow { row: row.wire.clone(), seq: row.seq }).collect();
             let id = work.asked.id.as_ref();
-            self.outbox.answer_to(load, response::page(model, id, &page, seq, !rest.is_empty()), seq);
+            self.outbox.answer_to(load, response::page(model, id, page, seq, !rest.is_empty()), seq);
             left = rest;
             if left.is_empty() {
                 break;
@@ -307,7 +308,7 @@ impl Connection {
                 self.engine.depend(&self.outbox, load.key, &mut selection.dependencies);
                 let hub = self.engine.hub();
                 let (source, places, head) = hub.join(model, selection.joined(work.is_read), &self.outbox);
-                let Some(restarted) = self.outbox.restart(&work, source.clone(), (places, head)) else {
+                let Some(restarted) = self.outbox.restart(&work, &source, (places, head)) else {
                     return hub.leave(&source, &self.outbox);
                 };
                 hub.leave(&restarted.left, &self.outbox);

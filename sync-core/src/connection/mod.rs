@@ -36,7 +36,7 @@ use crate::{
     context::Caller,
     engine::{Asker, Claim, Engine},
     model::Key,
-    outbox::{DisconnectReason, Outbox, SubscriptionKey},
+    outbox::{DisconnectReason, Outbox, SubscriptionKey, Which},
     protocol::{
         Mutation, Subject,
         response::{self, ErrorDetail, WireRow},
@@ -298,7 +298,12 @@ impl Connection {
                 },
             };
             let closing = self.outbox.closing();
-            let frames = self.outbox.frames(self.engine.hub(), ping);
+            // Read before the session is looked at: what is committed when that has ended is not among it.
+            let head = self.engine.hub().head();
+            if self.session_has_ended() {
+                self.outbox.rescope(Which::All, 0);
+            }
+            let frames = self.outbox.frames(self.engine.hub(), head, ping);
             let mut messages: Vec<_> = frames.into_iter().map(text).collect();
             if ping {
                 messages.push(Message::Ping(Bytes::new()));

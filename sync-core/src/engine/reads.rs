@@ -127,7 +127,7 @@ impl Engine {
         }
     }
 
-    /// The next page of the selection's rows.
+    /// The next page of the selection's rows. It may have none and a `next`: then few rows match, and it was looked for long enough.
     pub(crate) async fn page(
         &self,
         model: &Model,
@@ -139,6 +139,9 @@ impl Engine {
         let mut select =
             Select::of(selection.shape.filter.clone()).after(after).limit(rows).max_bytes(FRAME_BYTES / 2);
         select.order.clone_from(&selection.order);
+        if selection.shape.first.is_none() {
+            select = select.scan_at_most(SCAN_ROWS);
+        }
         let page = self.store.page(model.name(), &select).await.map_err(|error| unavailable(&error))?;
         let wire = |stored: &StoredRow| Ok(WireRow { row: model.rewire(&stored.body)?, seq: stored.seq });
         let rows = page.rows.iter().map(wire).collect::<Result<_>>()?;
@@ -238,6 +241,9 @@ impl Engine {
         }
     }
 }
+
+/// After so many rows that do not match a page ends, and others have their turn with the store: about 10 ms.
+const SCAN_ROWS: usize = 5_000;
 
 /// Each row of a model once, from what it was before the first of its changes to what it is after the last, in the order of those. What came
 /// and went in between is nobody's business any more.

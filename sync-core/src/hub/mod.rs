@@ -35,7 +35,7 @@ use self::{
     queries::Queries,
     query::{Encoded, Heard, View},
     refill::Refills,
-    tail::{Entries, TailEntry},
+    tail::Entries,
     window::{Difference, Window, WindowChange},
 };
 pub(crate) use self::{
@@ -43,11 +43,12 @@ pub(crate) use self::{
     query::Query,
     refill::{Refill, Snapshot},
     shape::{First, Places, Shape, Source},
+    tail::{Place, TailEntry},
     window::{ReadRows, WindowRow},
 };
 use crate::{
     model::{Key, filter::Expr},
-    outbox::{Outbox, Which},
+    outbox::{FRAME_BYTES, Outbox, Which},
     protocol::response,
     registry::Model,
     store::Seq,
@@ -214,6 +215,8 @@ impl Hub {
             for (filter, seq) in self.dependents.touched(transactions) {
                 filter.rescope(seq);
             }
+            // Before the head is there, so that who looks up to it knows where to look.
+            dirty.mark();
             self.head.store(last.seq, Ordering::Release);
         }
         dirty.wake();
@@ -274,8 +277,10 @@ impl Hub {
 /// What is to be done when the hub's lock is free.
 #[derive(Debug, Default)]
 struct Dirty {
-    /// Who has something new, and how many bytes of it.
+    /// What has something new, and how many bytes of it.
     queries: Vec<(Arc<Query>, usize)>,
+    /// Who has something new, by the address of the outbox, and how many bytes of it.
+    marked: HashMap<usize, (Arc<Outbox>, usize)>,
     /// Windows that have changed.
     windows: Vec<Arc<Query>>,
     /// Whose windows have what they waited for, or cannot have it.
@@ -293,31 +298,60 @@ impl Dirty {
 
     /// What a window's subscribers are told.
     fn tell(&mut self, query: &Arc<Query>, seq: Seq, difference: &Difference) {
-        let message = response::window_rows(
-            difference.ins.iter().map(|(row, cid)| (&row.wire, row.seq, cid.as_deref())),
-            &difference.outs,
-            seq,
-        );
-        let entry = TailEntry { index: None, is_removal: false, message };
-        self.push(query, seq, smallvec::smallvec![entry]);
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for (row, cid) in &difference.ins {
+            bytes += row.wire.len();
+            rows.push((&row.wire, row.seq, cid.as_deref()));
+        }
+        let mut entries = Entries::new();
+        let mut push = |rows: &mut Vec<_>, outs: &[Key]| {
+            let message = response::window_rows(rows, outs, seq);
+            rows.clear();
+            entries.push(TailEntry { index: None, is_more: !entries.is_empty(), is_removal: false, message });
+        };
+        // Those that fill up may be many more than what the transaction has changed: they may follow.
+        let mut outs = difference.outs.as_slice();
+        for row in &difference.filled {
+            if bytes + row.wire.len() > FRAME_BYTES / 2 && bytes > 0 {
+                push(&mut rows, std::mem::take(&mut outs));
+                bytes = 0;
+            }
+            bytes += row.wire.len();
+            rows.push((&row.wire, row.seq, None));
+        }
+        push(&mut rows, outs);
+        self.push(query, seq, entries);
+    }
+
+    /// Tells connections which of their queries have something new.
+    fn mark(&mut self) {
+        let mut queries = std::mem::take(&mut self.queries);
+        queries.sort_by_key(|(query, _)| Arc::as_ptr(query).addr());
+        for of_query in queries.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
+            let Some((query, _)) = of_query.first() else { continue };
+            let bytes: usize = of_query.iter().map(|(_, bytes)| bytes).sum();
+            for outbox in query.subscribers() {
+                outbox.mark(query);
+                self.marked.entry(Arc::as_ptr(&outbox).addr()).or_insert((outbox, 0)).1 += bytes;
+            }
+        }
     }
 
     /// Each connection once, however many of its queries have something.
-    fn wake(self) {
-        let mut woken: HashMap<usize, (Arc<Outbox>, usize)> = HashMap::new();
-        for (query, bytes) in self.queries {
-            for outbox in query.subscribers() {
-                woken.entry(Arc::as_ptr(&outbox).addr()).or_insert((outbox, 0)).1 += bytes;
-            }
-        }
-        for (outbox, bytes) in woken.into_values() {
+    fn wake(mut self) {
+        self.mark();
+        for (outbox, bytes) in self.marked.into_values() {
             outbox.wake(bytes as u64);
         }
         for query in self.over {
-            query.subscribers().iter().for_each(|outbox| outbox.reset_window(&query));
+            for outbox in query.subscribers() {
+                outbox.reset_window(&query);
+            }
         }
         for (query, waiting) in self.ready {
-            waiting.iter().for_each(|outbox| outbox.window_ready(&query));
+            for outbox in waiting {
+                outbox.window_ready(&query);
+            }
         }
     }
 }
@@ -333,7 +367,8 @@ fn put(transaction: &Published, queries: &HashMap<&'static str, Queries>, dirty:
         of_model.judge(change, |query, heard| match heard {
             Heard::Change(view) => {
                 let (index, is_removal) = (Some(index), view == View::Removed);
-                concerned.push((query, TailEntry { index, is_removal, message: encoded.message(view) }));
+                let message = encoded.message(view);
+                concerned.push((query, TailEntry { index, is_more: false, is_removal, message }));
             }
             Heard::Moved { old, new } => {
                 let new = new.zip(change.wire.clone());

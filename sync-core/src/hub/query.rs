@@ -93,7 +93,7 @@ impl Query {
         }
     }
 
-    /// Those who subscribed to it.
+    /// Those who subscribed to it. A list, so that nothing is locked while they are told.
     pub(super) fn subscribers(&self) -> Vec<Arc<Outbox>> {
         self.subscribers.lock().values().filter_map(|subscriber| subscriber.outbox.upgrade()).collect()
     }
@@ -118,7 +118,8 @@ impl View {
 }
 
 /// What a query hears of a change.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "handed on at once")]
 pub(super) enum Heard {
     Change(View),
     /// A window: where the row was, and is.

@@ -10,11 +10,12 @@ use tokio::sync::Notify;
 
 use super::{
     Dirty, Hub, Places, Query, Source,
-    window::{ReadRows, WindowRow, present},
+    window::{ReadRows, present},
 };
 use crate::{
     model::{Place, filter::Expr, order::OrderList},
     outbox::Outbox,
+    protocol::response::WireRow,
     store::Seq,
 };
 
@@ -66,7 +67,7 @@ impl Refills {
 #[derive(Debug)]
 pub(crate) enum Snapshot {
     /// All of them, as of `seq`; what comes after the places is new.
-    Rows { rows: Vec<WindowRow>, places: Places, seq: Seq },
+    Rows { rows: Vec<WireRow>, places: Places, seq: Seq },
     /// They are being read: [`Outbox::window_ready`] says when they are there.
     Later,
     /// There is too much of them.
@@ -149,7 +150,7 @@ impl Hub {
                 return Snapshot::TooLarge;
             }
             if let Some(rows) = state.shown() {
-                let rows = rows.to_vec();
+                let rows = rows.iter().map(|row| WireRow { row: row.wire.clone(), seq: row.seq }).collect();
                 return Snapshot::Rows { rows, places: source.ends(), seq: self.head() };
             }
             state.waiting.push(Arc::downgrade(outbox));

@@ -106,6 +106,11 @@ impl Source {
         self.shape.first.is_some()
     }
 
+    /// The addresses of its queries, in the order of the places.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = usize> {
+        self.legs.iter().map(|leg| Arc::as_ptr(leg).addr())
+    }
+
     /// Whether `query` is one of its.
     pub(crate) fn has(&self, query: &Arc<Query>) -> bool {
         self.legs.iter().any(|leg| Arc::ptr_eq(leg, query))

@@ -15,6 +15,8 @@ pub(crate) type Entries = SmallVec<[TailEntry; 1]>;
 pub(crate) struct TailEntry {
     /// The place of its change in the transaction; `None` for what a window hears, which is for each subscription alone.
     pub(crate) index: Option<usize>,
+    /// Whether it goes on with what the one before it says, and may come in another frame.
+    pub(crate) is_more: bool,
     /// Whether another query that shows the row counts more.
     pub(crate) is_removal: bool,
     pub(crate) message: Bytes,
@@ -76,6 +78,11 @@ impl Drop for Node {
 pub(crate) struct Place(Arc<Node>);
 
 impl Place {
+    /// Whether anything stands after it, whatever its seq.
+    pub(crate) fn has_next(&self) -> bool {
+        self.0.next.get().is_some()
+    }
+
     /// Moves over the next transaction if there is one up to `seq`.
     pub(crate) fn advance(&mut self, seq: Seq) -> Option<(Seq, Entries)> {
         let next = self.0.next.get().filter(|next| next.seq <= seq)?.clone();

@@ -48,11 +48,13 @@ pub(super) struct Difference {
     /// Rows that came, or changed, in the order of the window; with the cid of those that were created.
     pub(super) ins: Vec<(WindowRow, Option<Box<str>>)>,
     pub(super) outs: Vec<Key>,
+    /// Rows that have not changed, and fill free places.
+    pub(super) filled: Vec<WindowRow>,
 }
 
 impl Difference {
     fn some(self) -> Option<Self> {
-        (!self.ins.is_empty() || !self.outs.is_empty()).then_some(self)
+        (!self.ins.is_empty() || !self.outs.is_empty() || !self.filled.is_empty()).then_some(self)
     }
 }
 
@@ -225,7 +227,7 @@ impl Window {
                 continue;
             }
             if was < is {
-                difference.ins.push((row.clone(), None));
+                difference.filled.push(row.clone());
             } else {
                 difference.outs.push(row.place.key.clone());
             }
@@ -350,11 +352,10 @@ impl Window {
             (None, true) => return None,
             (None, false) => Covered::All,
         };
-        let ins = self.visible().get(shown..).unwrap_or_default();
-        let ins = ins.iter().map(|row| (row.clone(), None)).collect();
+        let filled = self.visible().get(shown..).unwrap_or_default().to_vec();
         self.keep_within_bounds();
         // Whoever shall have the first rows gets them as pages.
-        Difference { ins, outs: Vec::new() }.some().filter(|_| !was_unknown && !self.is_over)
+        Difference { filled, ..Difference::default() }.some().filter(|_| !was_unknown && !self.is_over)
     }
 }
 

@@ -66,9 +66,76 @@ impl Outbox {
 }
 
 impl State {
+    /// The era of the oldest that is in line; the present one if nothing is.
+    pub(super) fn oldest(&self) -> Era {
+        let answer = self.answers.front().map(|answer| answer.era);
+        let outcome = self.outcomes.front().map(|outcome| outcome.era);
+        answer.into_iter().chain(outcome).fold(self.era, Era::min)
+    }
+
     fn has_before(&self, era: Era) -> bool {
         self.writing.is_some_and(|writing| writing < era)
             || self.answers.iter().any(|answer| answer.of.is_none() && answer.era < era)
             || self.outcomes.iter().any(|outcome| outcome.era < era)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{hub::Hub, outbox::DisconnectReason};
+
+    #[test]
+    fn what_was_put_in_line_before_leaves_first() {
+        let (outbox, hub) = (std::sync::Arc::new(Outbox::new(1 << 20, Uuid::nil(), 0)), Hub::new(0, 1 << 20));
+        let is_sent = |era| outbox.sent_before(era).now_or_never().is_some();
+        let first = outbox.end_authority();
+        assert!(is_sent(first), "there is nothing");
+        for put in
+            [|outbox: &Outbox| outbox.answer("{}".into()), |outbox: &Outbox| outbox.outcome("{}".into(), 0)]
+        {
+            put(&outbox);
+            let era = outbox.end_authority();
+            assert!(outbox.answer_if("{}".into(), || true) && outbox.outcome_if("{}".into(), 0, || true));
+            assert!(!is_sent(era), "it is in line");
+            assert!(!outbox.frames(&hub, hub.head(), false).is_empty());
+            assert!(!is_sent(era), "it is being sent");
+            outbox.written();
+            assert!(is_sent(era));
+        }
+        // What comes later does not count.
+        let era = outbox.end_authority();
+        outbox.answer("{}".into());
+        assert!(is_sent(era));
+        assert!(!outbox.frames(&hub, hub.head(), false).is_empty());
+        assert!(is_sent(era));
+    }
+
+    #[test]
+    fn nothing_is_put_in_line_for_a_session_that_is_over() {
+        let (outbox, hub) = (std::sync::Arc::new(Outbox::new(1 << 20, Uuid::nil(), 0)), Hub::new(0, 1 << 20));
+        assert!(!outbox.answer_if("{}".into(), || false));
+        assert!(!outbox.outcome_if("{}".into(), 0, || false));
+        assert!(outbox.frames(&hub, hub.head(), false).is_empty());
+    }
+
+    #[test]
+    fn a_session_that_is_over_takes_what_waits_with_it() {
+        let hub = Hub::new(0, 1 << 20);
+        for (reason, frames) in [
+            (DisconnectReason::Expired, 0),
+            (DisconnectReason::Revoked, 0),
+            (DisconnectReason::Replaced, 1),
+            (DisconnectReason::Shutdown, 1),
+        ] {
+            let outbox = std::sync::Arc::new(Outbox::new(1 << 20, Uuid::nil(), 0));
+            outbox.answer("{}".into());
+            outbox.outcome("{}".into(), 0);
+            outbox.close(reason);
+            assert_eq!(outbox.frames(&hub, hub.head(), true).len(), frames, "{reason:?}");
+        }
     }
 }

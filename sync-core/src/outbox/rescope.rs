@@ -198,7 +198,7 @@ impl Outbox {
     pub(crate) fn other_scope(
         &self,
         key: SubscriptionKey,
-        source: Arc<Source>,
+        source: &Arc<Source>,
         position: (Places, Seq),
     ) -> Option<Restarted> {
         let mut state = self.state.lock();

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::{
-    hub::{Published, PublishedChange, Shape},
+    hub::{Hub, Published, PublishedChange, Shape},
     model::{Key, Value, filter::Expr},
 };
 
@@ -79,12 +79,12 @@ impl Line {
             return None;
         }
         let (source, places, head) = self.hub.join_rows("Task", 0, shape, &self.outbox);
-        self.outbox.other_scope(key, source, (places, head))
+        self.outbox.other_scope(key, &source, (places, head))
     }
 
     /// The frames that leave now.
     fn frames(&self) -> Vec<Vec<String>> {
-        let frames = self.outbox.frames(&self.hub, true);
+        let frames = self.outbox.frames(&self.hub, self.hub.head(), true);
         let read = |frame: &Bytes| match serde_json::from_slice(frame).unwrap() {
             Json::Array(messages) => messages,
             message => vec![message],
@@ -321,9 +321,46 @@ fn catching_up_waits_as_well() {
     // It began anew for another reason meanwhile: what `read` said before the stop counts no more.
     let (query, place, head) = line.hub.join_rows("Task", 0, Shape::all(list("b")), &line.outbox);
     line.outbox.rescope(Which::All, 3);
-    assert!(line.outbox.restart(&work, query, (place, head)).is_none());
+    assert!(line.outbox.restart(&work, &query, (place, head)).is_none());
     assert!(line.scope(key, &list("a")).is_none());
     line.outbox.rescope_work();
     assert!(line.scope(key, &list("a")).is_none());
     assert_eq!(line.said(), ["changes", "live q 2"]);
+}
+
+/// It becomes live behind the head, and what stands beyond in its tail alone was heard of before.
+#[test]
+fn who_becomes_live_while_others_wait_misses_nothing() {
+    let line = Line::new();
+    let waits = line.live("waits", &list("a"));
+    let joins = line.loading("joins", &list("d"));
+    line.outbox.rescope(Which::These(&[waits]), 1);
+    line.publish("", "d");
+    assert_eq!(line.said(), [""; 0]);
+    line.outbox.loaded(joins, 0);
+    assert_eq!(line.said(), ["live joins 0"]);
+    line.outbox.rescope_work();
+    assert!(line.scope(waits, &list("a")).is_none());
+    assert_eq!(line.said(), ["create 1"]);
+}
+
+/// What nobody has a subscription to any more is not kept in mind.
+#[test]
+fn queries_are_forgotten_with_their_subscriptions() {
+    let line = Line::new();
+    let key = line.live("q", &either(&["a", "b"]));
+    let other = line.live("other", &list("a"));
+    line.outbox.rescope(Which::These(&[key]), 1);
+    line.outbox.rescope_work();
+    let restarted = line.scope(key, &either(&["a", "c"])).unwrap();
+    line.hub.leave(&restarted.left, &line.outbox);
+    assert_eq!(line.outbox.state.lock().queries.len(), 2);
+    for key in [key, other] {
+        let source = line.outbox.remove(key).unwrap();
+        line.hub.leave(&source, &line.outbox);
+    }
+    line.publish("", "a");
+    assert_eq!(line.said(), [""; 0]);
+    let state = line.outbox.state.lock();
+    assert!(state.queries.is_empty() && state.marked.is_empty());
 }

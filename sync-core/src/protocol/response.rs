@@ -362,17 +362,13 @@ pub(crate) fn window(model: &str, id: Option<&RequestId>) -> Bytes {
 
 /// The rest of it, the same for all: rows that came or changed with their seqs, and with the cids of those that were created by this very change; then the ids of
 /// rows that dropped out.
-pub(crate) fn window_rows<'a>(
-    ins: impl Iterator<Item = (&'a Bytes, Seq, Option<&'a str>)> + Clone,
-    outs: &[Key],
-    seq: Seq,
-) -> Bytes {
+pub(crate) fn window_rows(ins: &[(&Bytes, Seq, Option<&str>)], outs: &[Key], seq: Seq) -> Bytes {
     let object = Object { json: b"{".to_vec() };
     let object = object
-        .rows("in", ins.clone().map(|(row, ..)| row))
-        .field("seqs", &ins.clone().map(|(_, seq, _)| seq).collect::<Vec<_>>());
-    let cids: Vec<_> = ins.map(|(.., cid)| cid).collect();
-    let object = if cids.iter().all(Option::is_none) { object } else { object.field("cids", &cids) };
+        .rows("in", ins.iter().map(|(row, ..)| *row))
+        .field("seqs", &ins.iter().map(|(_, seq, _)| seq).collect::<Vec<_>>());
+    let cids: Vec<_> = ins.iter().map(|(.., cid)| cid).collect();
+    let object = if cids.iter().all(|cid| cid.is_none()) { object } else { object.field("cids", &cids) };
     let mut json = object.field("out", outs).field("seq", &seq).end().to_vec();
     if let Some(first) = json.first_mut() {
         *first = b',';
@@ -493,12 +489,12 @@ mod tests {
         let id = RequestId::Text("top".into());
         let (tea, milk) = (Bytes::from_static(br#"{"id":2}"#), Bytes::from_static(br#"{"id":3}"#));
         let head = window("Todo", Some(&id));
-        let rows = window_rows([(&tea, 5, None), (&milk, 9, Some("c1"))].into_iter(), &[Key::Int(1)], 9);
+        let rows = window_rows(&[(&tea, 5, None), (&milk, 9, Some("c1"))], &[Key::Int(1)], 9);
         assert_eq!(
             text(&frame([[&head, &rows]].into_iter())),
             r#"{"method":"window","channel":"sync:Todo","modelname":"Todo","query":"top","in":[{"id":2},{"id":3}],"seqs":[5,9],"cids":[null,"c1"],"out":[1],"seq":9}"#
         );
-        let rest = window_rows([(&tea, 5, None)].into_iter(), &[], 9);
+        let rest = window_rows(&[(&tea, 5, None)], &[], 9);
         assert_eq!(text(&rest), r#","in":[{"id":2}],"seqs":[5],"out":[],"seq":9}"#);
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use axum::Router;
 
 use super::{
-    Server,
+    RoutesWith, Running, Server,
     origin::{self, Origins},
 };
 use crate::{
@@ -32,6 +32,7 @@ pub struct ServerBuilder {
     npm: Option<PathBuf>,
     faults: Vec<String>,
     routes: Router,
+    routes_with: Vec<RoutesWith>,
     authenticate: Option<Authenticate>,
 }
 
@@ -46,6 +47,7 @@ impl ServerBuilder {
             npm: None,
             faults: Vec::new(),
             routes: Router::new(),
+            routes_with: Vec::new(),
             authenticate: None,
         }
     }
@@ -143,6 +145,31 @@ impl ServerBuilder {
         self
     }
 
+    /// Adds routes that need the running server: its [`handle`](Running::handle) to the rows, [`ticket`](Running::ticket),
+    /// [`revoke`](Running::revoke). The function is called once, when the server has started, and may start tasks too.
+    ///
+    /// ```
+    /// use axum::{Router, extract::State, routing::post};
+    /// use sync_core::{Handle, Server};
+    /// # use serde::{Serialize, Deserialize};
+    /// # #[derive(Clone, Serialize, Deserialize, sync_core::SyncedModel)]
+    /// # struct Todo { id: u64, title: String }
+    ///
+    /// async fn add(State(rows): State<Handle>, title: String) -> String {
+    ///     match rows.insert(Todo { id: 0, title }).await {
+    ///         Ok(todo) => format!("todo {}\n", todo.id),
+    ///         Err(error) => format!("{error}\n"),
+    ///     }
+    /// }
+    ///
+    /// Server::builder()
+    ///     .routes_with(|running| Router::new().route("/todos", post(add)).with_state(running.handle()));
+    /// ```
+    pub fn routes_with(mut self, routes: impl FnOnce(&Running) -> Router + Send + 'static) -> Self {
+        self.routes_with.push(Box::new(routes));
+        self
+    }
+
     /// Checks everything.
     ///
     /// # Errors
@@ -160,6 +187,7 @@ impl ServerBuilder {
                 origins: self.origins,
                 npm: self.npm,
                 routes: self.routes,
+                routes_with: self.routes_with,
                 authenticate: self.authenticate,
             }),
             Ok(_) => Err(BuildError { faults }),

@@ -73,6 +73,11 @@ pub(super) async fn run(mut server: Server) -> Result<()> {
         None => line.serve.apply(&mut server)?,
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // What it logs below that is whole frames, with the tokens in them.
+    let filter = match "tungstenite=info".parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
     // A program that has set up tracing itself keeps its own.
     let ansi = std::io::stderr().is_terminal();
     let _ = fmt()
@@ -119,8 +124,8 @@ fn command(server: &Server) -> clap::Command {
         ("unacknowledged", limits.unacknowledged.to_string()),
         ("subscriptions", limits.subscriptions.to_string()),
         ("outbox_bytes", limits.outbox_bytes.to_string()),
-        ("page_rows", limits.page_rows.to_string()),
         ("window_bytes", limits.window_bytes.to_string()),
+        ("page_rows", limits.page_rows.to_string()),
         ("ping_interval", limits.ping_interval.as_secs_f64().to_string()),
         ("pong_timeout", limits.pong_timeout.as_secs_f64().to_string()),
         ("handshake_timeout", limits.handshake_timeout.as_secs_f64().to_string()),

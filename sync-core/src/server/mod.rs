@@ -57,6 +57,7 @@ pub struct Server {
     origins: Origins,
     npm: Option<PathBuf>,
     routes: Router,
+    routes_with: Vec<RoutesWith>,
     authenticate: Option<Authenticate>,
 }
 
@@ -155,11 +156,14 @@ impl Server {
         });
         let shared =
             Shared { engine, authentication, stopping, origins: self.origins, npm: self.npm, connections };
-        Ok(Running {
+        let mut running = Running {
             shared: Arc::new(shared),
             tasks: Arc::new(Mutex::new(Some(tasks))),
             routes: self.routes,
-        })
+        };
+        let more: Vec<_> = self.routes_with.into_iter().map(|routes| routes(&running)).collect();
+        running.routes = more.into_iter().fold(running.routes, Router::merge);
+        Ok(running)
     }
 }
 
@@ -173,6 +177,9 @@ impl fmt::Debug for Server {
             .finish_non_exhaustive()
     }
 }
+
+/// Makes routes for a running server.
+type RoutesWith = Box<dyn FnOnce(&Running) -> Router + Send>;
 
 /// A server that works: its store is open. Clones are the same server.
 ///
@@ -202,7 +209,7 @@ struct Tasks {
 
 impl Running {
     /// The routes of the server, to merge into an axum app: the socket at `/sync`, the JavaScript client at `/sync/client.js`, the packages
-    /// of [`ServerBuilder::npm`] under `/sync/vendor/`, and what [`ServerBuilder::routes`] added.
+    /// of [`ServerBuilder::npm`] under `/sync/vendor/`, and what [`ServerBuilder::routes`] and [`ServerBuilder::routes_with`] added.
     pub fn router(&self) -> Router {
         self.routes.clone().merge(http::router(self.shared.clone()))
     }

@@ -55,7 +55,12 @@ impl<'a> Gather<'a> {
 
     /// Takes a row if it is asked for. Whether more are wanted.
     pub fn add(&mut self, row: StoredRow) -> bool {
-        let Look { matches, place } = self.select.look(&row.key, &row.body);
+        let look = self.select.look(&row.key, &row.body);
+        self.offer(look, row)
+    }
+
+    /// Takes a row that was looked at if it is asked for. Whether more are wanted.
+    pub(super) fn offer(&mut self, Look { matches, place }: Look, row: StoredRow) -> bool {
         // What is no JSON object has no place in an order.
         let Some(place) = place.filter(|place| self.is_after(place)) else { return true };
         match &mut self.unsorted {
@@ -108,6 +113,12 @@ impl<'a> Gather<'a> {
                 !self.is_out_of_patience
             }
         }
+    }
+
+    /// Wants no more rows: finding them has taken too long.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn give_up(&mut self) {
+        self.is_out_of_patience = true;
     }
 
     /// Looks at no more rows that are not asked for than this.

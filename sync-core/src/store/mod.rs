@@ -4,6 +4,24 @@
 //! and the log of changes, each with the seq that it was read at. It knows no handlers, clients' rights or sockets,
 //! and nothing in the trait speaks of SQL: the JSON of a row is opaque but for the fields that a [`Table`] says are
 //! indexed.
+//!
+//! # A store of your own
+//!
+//! Implement [`Store`], and give it to the builder as `custom_store`. What every store must do is in `tests/store/conformance.rs` of this crate: add yours
+//! at its end.
+//!
+//! Rows are asked for by a [`Select`]: a filter, an order, a place to go on after, and how many rows. What it means is defined by this crate and not by a
+//! database, down to the last value: `true` is not 1, whole numbers do not lose digits, text goes by code point, a row that is equal to another comes by its
+//! id. So do not translate it; narrow it down, and let [`Gather`] judge each row and make the page:
+//!
+//! * The simplest [`page`](Store::page) adds all rows of the model to [`Gather::new`], which sorts them, and keeps no more than it needs.
+//! * [`Select::spans`] says which values an indexed field can have in the rows of the filter: a look-up by index then gives it fewer rows. It may be too many,
+//!   such as where a database rounds numbers, but never too few.
+//! * Rows that come in the order that is asked for go to [`Gather::in_order`], which says when the page is full; it can begin at
+//!   [`Select::begin`]. For [`Select::order_by`] the rows must come exactly as [`Place::compare`] has them; in the order of the ids that is easy.
+//!
+//! All rows of a page are of one seq. A page's [`next`](Page::next) is where to read on: callers go on until it is `None`, also when a page has fewer rows than
+//! they asked for, or none.
 
 mod gather;
 mod memory;
@@ -66,7 +84,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// One row.
     fn get<'a>(&'a self, model: &'a str, key: &'a Key) -> StoreFuture<'a, Option<StoredRow>>;
 
-    /// Some rows of a model, all of one seq: those that a [`Select`] asks for.
+    /// Some rows of a model, all of one seq: those that a [`Select`] asks for. [`Gather`] makes the page.
     fn page<'a>(&'a self, model: &'a str, select: &'a Select) -> StoreFuture<'a, Page>;
 
     /// The transactions after `after`, in order and whole: as many as fit in `max_bytes` of bodies, but one at least.
@@ -269,7 +287,7 @@ pub struct Page {
     pub rows: Vec<StoredRow>,
     /// The seq at which they were read.
     pub seq: Seq,
-    /// After which place to read on; `None` if there are no rows beyond these.
+    /// After which place to read on; `None` if there are no rows beyond these. With [`Select::scan_at_most`] there may turn out to be none.
     pub next: Option<Place>,
 }
 

@@ -152,3 +152,11 @@ pub(super) struct Look {
     pub(super) matches: bool,
     pub(super) place: Option<Place>,
 }
+
+impl Look {
+    /// The value in the first field of the order.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn value(&self) -> Option<&crate::model::Value> {
+        self.place.as_ref().and_then(|place| place.values.first())
+    }
+}

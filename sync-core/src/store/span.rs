@@ -93,6 +93,22 @@ pub(super) fn between(low: Option<&Value>, high: Option<&Value>) -> Vec<Span> {
     spans.filter(|span| !span.is_empty()).collect()
 }
 
+/// Values that come, in an order, not before this one, or not after it; where it can be told from others, it is a span of its own.
+pub(super) fn behind(value: &Value, descending: bool) -> Vec<Span> {
+    let mut spans = if descending { between(None, Some(value)) } else { between(Some(value), None) };
+    if matches!(value.kind(), Kind::Number | Kind::Text) {
+        let open = Bound::Excluded(value.clone());
+        match if descending { spans.last_mut() } else { spans.first_mut() } {
+            Some(span) if descending => span.high = open,
+            Some(span) => span.low = open,
+            None => {}
+        }
+        spans.push(Span::point(value));
+    }
+    spans.sort_by(|a, b| a.kind.cmp(&b.kind).then_with(|| compare_low(&a.low, &b.low)));
+    spans
+}
+
 pub(super) fn intersection(a: &[Span], b: &[Span]) -> Vec<Span> {
     a.iter().flat_map(|a| b.iter().filter_map(|b| a.intersection(b))).collect()
 }

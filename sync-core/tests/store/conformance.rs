@@ -1,8 +1,10 @@
 //! What every [`Store`](sync_core::store::Store) must do. To hold another store to it, add it at the end.
 
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sync_core::{
-    Key, KeyKind,
-    store::{ClientRecord, ClientWrite, Decision, MutationRecord, Outcome, StoredRow, Table},
+    Filter, Key, KeyKind, SyncedModel, Value,
+    store::{ClientRecord, ClientWrite, Decision, MutationRecord, Outcome, Place, Select, StoredRow, Table},
 };
 
 use crate::fixture::{
@@ -576,6 +578,171 @@ async fn stops_at_rows_that_do_not_fit(store: Subject) {
     assert_eq!(store.log(0, 1000).await.unwrap().transactions.len(), 3);
 }
 
+/// Rows that are selected from.
+#[derive(Clone, Debug, Serialize, Deserialize, SyncedModel)]
+struct Task {
+    id: i64,
+    #[sync(index)]
+    list: String,
+    #[sync(index)]
+    done: bool,
+    #[sync(index)]
+    stars: Option<i64>,
+    #[sync(index)]
+    any: serde_json::Value,
+}
+
+/// Ten of them, of 100 bytes each.
+async fn with_tasks(store: &Subject) {
+    let indexed = vec!["list", "done", "stars", "any"];
+    store.open(&[Table::new("Task", KeyKind::Int, indexed, 1, reencode)]).await.unwrap();
+    let any = [
+        json!(true),
+        json!(1),
+        json!("1"),
+        json!(null),
+        json!([1]),
+        json!(0.5),
+        json!(u64::MAX),
+        json!({}),
+        json!(false),
+        json!(""),
+    ];
+    let tasks = (1..).zip(any).map(|(id, any)| {
+        let list = ["home", "work", "homework"][usize::try_from(id).unwrap() % 3].to_owned();
+        let task = Task { id, list, done: id % 2 == 0, stars: (id % 4 > 0).then_some(id % 4), any };
+        let mut body = serde_json::to_vec(&task).unwrap();
+        body.resize(100, b' ');
+        create("Task", int(id), body.into())
+    });
+    assert_eq!(store.one(changes(tasks)).await, Decision::Committed(1));
+}
+
+async fn ids(store: &Subject, select: Select) -> Vec<i64> {
+    let page = store.page("Task", &select).await.unwrap();
+    assert_eq!((page.seq, page.next), (1, None), "{select:?}");
+    page.rows.iter().map(id).collect()
+}
+
+fn id(row: &StoredRow) -> i64 {
+    match row.key {
+        Key::Int(id) => id,
+        Key::Text(_) => panic!("{row:?}"),
+    }
+}
+
+async fn selects_by_filter(store: Subject) {
+    with_tasks(&store).await;
+    let null = serde_json::Value::Null;
+    for (filter, expected) in [
+        (Filter::all(), (1..=10).collect()),
+        (Filter::none(), vec![]),
+        (Task::LIST.eq("home"), vec![3, 6, 9]),
+        (Task::LIST.ne("home"), vec![1, 2, 4, 5, 7, 8, 10]),
+        (Task::LIST.one_of(["home", "work", "none"]), vec![1, 3, 4, 6, 7, 9, 10]),
+        (Task::LIST.prefix("home"), vec![2, 3, 5, 6, 8, 9]),
+        (Task::DONE.eq(true) & Task::LIST.eq("home"), vec![6]),
+        (Task::DONE.gt(false), vec![2, 4, 6, 8, 10]),
+        (Task::STARS.is_none(), vec![4, 8]),
+        (Task::STARS.gte(2) & !Task::DONE.eq(true), vec![3, 7]),
+        (Task::STARS.lt(2) | Task::LIST.gt("w"), vec![1, 4, 5, 7, 9, 10]),
+        (Task::ID.gt(3) & Task::ID.lte(5), vec![4, 5]),
+        // Values of every kind are told apart.
+        (Task::ANY.eq(json!(true)), vec![1]),
+        (Task::ANY.eq(json!(1)), vec![2]),
+        (Task::ANY.eq(json!("1")), vec![3]),
+        (Task::ANY.eq(null), vec![4]),
+        (Task::ANY.eq(json!([1.0])), vec![5]),
+        (Task::ANY.gt(json!(0)), vec![2, 6, 7]),
+        (Task::ANY.eq(json!(u64::MAX - 1)), vec![]),
+        (Task::ANY.lte(json!("0")), vec![10]),
+    ] {
+        assert_eq!(ids(&store, Select::all().matching(filter.clone())).await, expected, "{filter:?}");
+    }
+}
+
+async fn selects_in_an_order(store: Subject) {
+    with_tasks(&store).await;
+    let done = || Select::all().matching(Task::DONE.eq(true));
+    for (select, expected) in [
+        (Select::all().order([Task::LIST.asc()]), vec![3, 6, 9, 2, 5, 8, 1, 4, 7, 10]),
+        // Rows that are equal go by their ids, also where the greatest come first.
+        (Select::all().order([Task::LIST.desc()]), vec![1, 4, 7, 10, 2, 5, 8, 3, 6, 9]),
+        (Select::all().order([Task::DONE.desc(), Task::STARS.asc()]), vec![4, 8, 2, 6, 10, 1, 5, 9, 3, 7]),
+        (Select::all().order([Task::ANY.asc()]), vec![4, 5, 8, 9, 1, 6, 2, 7, 10, 3]),
+        (Select::all().order([Task::ANY.desc()]), vec![3, 10, 7, 2, 6, 1, 9, 4, 5, 8]),
+        (Select::all().order([Task::ID.desc()]), (1..=10).rev().collect()),
+        (done().order([Task::STARS.desc()]), vec![2, 6, 10, 4, 8]),
+        (done().order([Task::STARS.asc(), Task::ID.desc()]), vec![8, 4, 10, 6, 2]),
+    ] {
+        assert_eq!(ids(&store, select.clone()).await, expected, "{select:?}");
+    }
+}
+
+async fn reads_on_after_a_place(store: Subject) {
+    with_tasks(&store).await;
+    let place =
+        |value: &str, id| Place { values: [Value::Text(value.into())].into_iter().collect(), key: int(id) };
+    for (order, after, expected) in [
+        (Task::LIST.asc(), place("home", 6), vec![9, 2, 5, 8, 1, 4, 7, 10]),
+        (Task::LIST.asc(), place("home", 10), vec![2, 5, 8, 1, 4, 7, 10]),
+        (Task::LIST.asc(), place("homf", 1), vec![1, 4, 7, 10]),
+        (Task::LIST.asc(), place("work", 10), vec![]),
+        (Task::LIST.desc(), place("homework", 2), vec![5, 8, 3, 6, 9]),
+    ] {
+        let select = Select::all().order([order]).after(Some(after));
+        assert_eq!(ids(&store, select.clone()).await, expected, "{select:?}");
+    }
+}
+
+async fn pages_what_is_selected_by_count_and_bytes(store: Subject) {
+    with_tasks(&store).await;
+    for order in [vec![], vec![Task::LIST.desc()], vec![Task::DONE.asc(), Task::STARS.desc()]] {
+        let all = Select::all().matching(Task::LIST.ne("work")).order(order);
+        let expected = ids(&store, all.clone()).await;
+        assert_eq!(expected.len(), 6);
+        for (limit, max_bytes, size) in
+            [(1, 1000, 1), (4, 1000, 4), (100, 300, 3), (100, 299, 2), (2, 0, 1), (0, 1000, 1)]
+        {
+            let mut select = all.clone().limit(limit).max_bytes(max_bytes);
+            let mut found = Vec::new();
+            loop {
+                let page = store.page("Task", &select).await.unwrap();
+                found.extend(page.rows.iter().map(id));
+                let Some(next) = page.next else { break };
+                // As many as fit, and the next page begins behind the last.
+                assert_eq!(page.rows.len(), size, "{select:?}");
+                let last = page.rows.last().unwrap();
+                assert_eq!(Some(&next), select.place(&last.key, &last.body).as_ref());
+                select = select.after(Some(next));
+            }
+            assert_eq!(found, expected, "{select:?}");
+        }
+    }
+}
+
+/// A store may give back less than there is when it is told to, but it gets to the end.
+async fn gets_to_the_end_a_little_at_a_time(store: Subject) {
+    with_tasks(&store).await;
+    let rare = !Task::LIST.eq("home") & !Task::LIST.eq("work") & !Task::ANY.eq(json!({}));
+    for order in [vec![], vec![Task::STARS.desc()], vec![Task::DONE.asc(), Task::STARS.desc()]] {
+        let mut select = Select::all().matching(rare.clone()).order(order);
+        let expected = ids(&store, select.clone()).await;
+        select = select.scan_at_most(1);
+        let mut found = Vec::new();
+        for round in 0.. {
+            assert!(round < 20, "it never ends");
+            let page = store.page("Task", &select).await.unwrap();
+            found.extend(page.rows.iter().map(id));
+            if page.next.is_none() {
+                break;
+            }
+            select = select.after(page.next);
+        }
+        assert_eq!(found, expected, "{select:?}");
+    }
+}
+
 macro_rules! conformance {
     ($($test:ident)*) => {
         #[cfg(test)]
@@ -611,6 +778,11 @@ conformance! {
     pages_by_count_and_bytes
     pages_text_in_the_order_of_its_bytes
     pages_while_rows_come_and_go
+    selects_by_filter
+    selects_in_an_order
+    reads_on_after_a_place
+    pages_what_is_selected_by_count_and_bytes
+    gets_to_the_end_a_little_at_a_time
     pages_the_log_by_whole_transactions
     trims_the_log
     never_gives_an_id_twice

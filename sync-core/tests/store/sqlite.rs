@@ -98,6 +98,51 @@ async fn indexed_fields_are_columns_with_an_index() {
     store.commit(vec![put("Todo", int(2), "x")]).await.unwrap();
 }
 
+/// Columns as the first version made them: they did not tell booleans from numbers, nor text from what an array is as text.
+#[tokio::test]
+async fn columns_of_an_earlier_version_are_made_anew() {
+    let (folder, store) = open().await;
+    store.commit(vec![put("Todo", int(1), "x"), put("Todo", int(2), "y")]).await.unwrap();
+    store.close().await.unwrap();
+    let shell = shell(folder.path());
+    for (column, path) in [("list", "$.\"list\""), ("done", "$.\"done\"")] {
+        shell
+            .execute_batch(&format!(
+                "DROP INDEX \"sync_Todo.{column}\"; ALTER TABLE Todo DROP COLUMN {column};
+                 ALTER TABLE Todo ADD COLUMN {column} GENERATED ALWAYS AS (json_extract(body, '{path}')) VIRTUAL;
+                 CREATE INDEX \"sync_Todo.{column}\" ON Todo ({column})"
+            ))
+            .unwrap();
+    }
+    let before = rows_as_stored(&shell);
+    for _ in 0..2 {
+        store.open(&[Table::new("Todo", KeyKind::Int, vec!["list", "done"], 1, unreachable)]).await.unwrap();
+        store.close().await.unwrap();
+    }
+    assert_eq!(rows_as_stored(&shell), before, "no row is written again");
+    let made: Vec<String> = ["list", "done"].into_iter().map(|column| index(&shell, column)).collect();
+    assert!(made.iter().all(|sql| sql.contains("IS TRUE")), "{made:?}");
+    // And once they are as they should be, they are left alone.
+    let version = |shell: &Connection| -> i64 {
+        shell.query_row("PRAGMA schema_version", (), |row| row.get(0)).unwrap()
+    };
+    let settled = version(&shell);
+    store.open(&[Table::new("Todo", KeyKind::Int, vec!["list", "done"], 1, unreachable)]).await.unwrap();
+    assert_eq!(version(&shell), settled);
+    assert!(plan(&shell, "SELECT id FROM Todo WHERE list = 'home'").contains("USING INDEX sync_Todo.list"));
+}
+
+fn rows_as_stored(shell: &Connection) -> Vec<(i64, i64, String)> {
+    let mut statement = shell.prepare("SELECT id, seq, body FROM Todo").unwrap();
+    let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn index(shell: &Connection, column: &str) -> String {
+    let sql = "SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = 'sync_Todo.' || ?1";
+    shell.query_row(sql, [column], |row| row.get(0)).unwrap()
+}
+
 #[tokio::test]
 async fn any_name_can_be_indexed() {
     // Each field, and its column where that needs another name.

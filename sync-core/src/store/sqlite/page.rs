@@ -5,8 +5,8 @@
 //! are the same for every filter:
 //!
 //! * *Collect*: where an index leads to few rows for one part of the filter, all of them are read, and put in order here.
-//! * *Walk*: else the rows are read in the order that is asked for, along the index of its first field, and those that do not match are passed over. Rows
-//!   that are equal in that field are read by their ids or, where the order has more fields, put in order here, all of them.
+//! * *Walk*: else the rows are read in the order that is asked for, along the index of its first field, and those that do not match are passed over. Where
+//!   the order has more fields, the rows that are equal in the first are put in order here, all of them.
 //! * *Merge*: in the order of the ids, the rows at a few values of a field are read side by side.
 //!
 //! How many rows an index leads to is counted first, as far as [`Effort::most`]: nothing is estimated. Where a walk passes over many rows and the count has
@@ -27,7 +27,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, ToSql, pa
 use super::{
     reader::stored_row,
     table::{SqlColumn, SqlTable, open_ends},
-    value::{SqlKey, SqlValue},
+    value::{I64_END, SqlKey, SqlValue},
 };
 use crate::{
     model::{Key, KeyKind, Kind, Place, Value, filter::Expr},
@@ -62,15 +62,17 @@ pub(super) fn page(
 /// When rows are collected instead of walked along.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Effort {
-    /// So few are collected at once. It takes about as long as a few hundred steps of a walk, which may be in vain.
+    /// So few are collected at once. It takes about as long as a few hundred steps of a walk, which may be in vain. Ten times as many where the order has several fields.
     pub(super) few: usize,
-    /// So many are collected when a walk has passed over as many, and no more ever.
+    /// So many are collected when a walk has passed over as many; ten times as many where the order has several fields.
     pub(super) most: usize,
+    /// More equal rows than this are not turned around where the greatest values come first, but read the other way.
+    pub(super) equal: usize,
 }
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { few: 500, most: 5_000 }
+        Self { few: 500, most: 5_000, equal: 64 }
     }
 }
 
@@ -80,6 +82,8 @@ pub(super) struct Pager<'a> {
     table: &'a SqlTable,
     select: &'a Select,
     effort: Effort,
+    /// Whether a walk may be given up.
+    may_collect: Cell<bool>,
     /// How many rows were read.
     looked_at: Cell<usize>,
     /// The statements that were run.
@@ -110,9 +114,10 @@ impl<'a> Pager<'a> {
             table,
             select,
             effort: Effort::default(),
+            may_collect: Cell::new(false),
             looked_at: Cell::new(0),
             #[cfg(test)]
-            ran: Default::default(),
+            ran: std::cell::RefCell::default(),
         }
     }
 
@@ -134,11 +139,12 @@ impl<'a> Pager<'a> {
 
     pub(super) fn page(&self, seq: Seq) -> rusqlite::Result<Page> {
         let narrow = self.narrow(&self.select.filter)?;
-        if let Some(narrow) = narrow.as_ref().filter(|narrow| narrow.count <= self.effort.few) {
+        if let Some(narrow) = narrow.as_ref().filter(|narrow| narrow.count <= self.few()) {
             return Ok(self.collect(narrow)?.page(seq));
         }
-        let narrow = narrow.filter(|narrow| narrow.count <= self.effort.most);
+        let narrow = narrow.filter(|narrow| narrow.count <= self.most());
         let mut gather = Gather::in_order(self.select);
+        self.may_collect.set(narrow.is_some());
         if narrow.is_some() {
             gather = gather.with_patience(self.effort.most);
         }
@@ -152,6 +158,19 @@ impl<'a> Pager<'a> {
         }
     }
 
+    fn few(&self) -> usize {
+        self.effort.few.saturating_mul(self.worth())
+    }
+
+    fn most(&self) -> usize {
+        self.effort.most.saturating_mul(self.worth())
+    }
+
+    /// A walk costs more where the order has several fields: it has to sort all rows that are equal in the first.
+    fn worth(&self) -> usize {
+        if self.select.order.len() > 1 { 10 } else { 1 }
+    }
+
     /// The narrowest way to the rows that a filter can have: a column's ranges, or several columns' where it is enough that one part holds.
     fn narrow(&self, filter: &Expr) -> rusqlite::Result<Option<Narrow<'a>>> {
         let mut narrowest: Option<Narrow<'a>> = None;
@@ -161,7 +180,7 @@ impl<'a> Pager<'a> {
             }
         };
         for column in self.columns() {
-            if narrowest.as_ref().is_some_and(|narrow| narrow.count <= self.effort.few) {
+            if narrowest.as_ref().is_some_and(|narrow| narrow.count <= self.few()) {
                 return Ok(narrowest);
             }
             if let Some(spans) = span::of(filter, &column.field) {
@@ -193,7 +212,7 @@ impl<'a> Pager<'a> {
             let Some(narrow) = self.narrow(part)? else { return Ok(None) };
             union.ranges.extend(narrow.ranges);
             union.count += narrow.count;
-            if union.count > self.effort.most {
+            if union.count > self.most() {
                 return Ok(None);
             }
         }
@@ -207,7 +226,7 @@ impl<'a> Pager<'a> {
     fn counted(&self, ranges: Vec<(&'a SqlColumn, SqlRange)>) -> rusqlite::Result<Narrow<'a>> {
         let mut count = 0;
         for (column, range) in &ranges {
-            let most = i64::try_from(self.effort.most + 1 - count).unwrap_or(i64::MAX);
+            let most = i64::try_from(self.most() + 1 - count).unwrap_or(i64::MAX);
             let one = |sql: &str, params: [&dyn ToSql; 3]| {
                 self.statement(sql)?.query_row(params, |row| row.get::<_, i64>(0))
             };
@@ -218,7 +237,7 @@ impl<'a> Pager<'a> {
                 }
             };
             count += usize::try_from(found).unwrap_or(0);
-            if count > self.effort.most {
+            if count > self.most() {
                 break;
             }
         }
@@ -227,7 +246,7 @@ impl<'a> Pager<'a> {
 
     /// The ranges of a column in which these values are, in their order and apart from each other.
     fn ranges(&self, column: &SqlColumn, spans: &[Span]) -> Vec<SqlRange> {
-        let is_id = std::ptr::eq(column, &self.table.id);
+        let is_id = std::ptr::eq(column, &raw const self.table.id);
         let kind_of_ids = match self.table.kind {
             KeyKind::Int => Kind::Number,
             KeyKind::Text => Kind::Text,
@@ -286,19 +305,22 @@ impl<'a> Pager<'a> {
         }
         let Some(column) = self.table.column(by.field) else { return Ok(None) };
         let mut spans = span::of(&self.select.filter, by.field).unwrap_or_else(span::everything);
-        let begin = self.select.after.as_ref().and_then(|after| after.values.first());
-        if begin.is_some() {
-            let behind = if by.descending { span::between(None, begin) } else { span::between(begin, None) };
-            spans = span::intersection(&spans, &behind);
+        if let Some(begin) = self.select.after.as_ref().and_then(|after| after.values.first()) {
+            // Rows with this value may be many: those before the place's id are not looked at.
+            spans = span::intersection(&spans, &span::behind(begin, by.descending));
         }
-        let mut ranges = self.ranges(column, &spans);
+        let mut ranges: Vec<_> =
+            self.ranges(column, &spans).into_iter().flat_map(SqlRange::without_booleans).collect();
         if by.descending {
             ranges.reverse();
         }
         for range in ranges {
             let more = match range {
                 SqlRange::At(value, is_boolean) => self.equals(column, &value, is_boolean, gather)?,
-                SqlRange::Between { .. } => self.walk_range(column, range, by.descending, gather)?,
+                SqlRange::Between { ref low, .. } if is_exact(low) && self.select.order.len() == 1 => {
+                    self.walk_rows(column, range, by.descending, gather)?
+                }
+                SqlRange::Between { .. } => self.walk_values(column, range, by.descending, gather)?,
             };
             if !more {
                 return Ok(Some(false));
@@ -307,9 +329,51 @@ impl<'a> Pager<'a> {
         Ok(Some(true))
     }
 
-    /// One value of the column after another, so that no time is lost on booleans among numbers, and rows that are equal come by their ids also where the greatest
-    /// value comes first.
-    fn walk_range(
+    /// The rows of a range in the order of the column. Equal ones come by their ids also where the greatest value comes first.
+    fn walk_rows(
+        &self,
+        column: &SqlColumn,
+        range: SqlRange,
+        descending: bool,
+        gather: &mut Gather<'_>,
+    ) -> rusqlite::Result<bool> {
+        let SqlRange::Between { low, low_is_open, mut high, mut high_is_open } = range else {
+            return Ok(true);
+        };
+        if !descending {
+            let sql = &column.rows[open_ends(low_is_open, high_is_open)];
+            return self.rows(sql, params![low, high], |row| gather.add(row));
+        }
+        loop {
+            // The greatest ids come first: those of one value are turned around.
+            let mut equal: Vec<(Look, StoredRow)> = Vec::new();
+            let mut is_long = false;
+            let sql = &column.back[open_ends(low_is_open, high_is_open)];
+            let more = self.rows(sql, params![low, high], |row| {
+                let look = self.select.look(&row.key, &row.body);
+                let Some(value) = look.value() else { return true };
+                let is_equal = equal.last().is_none_or(|(last, _)| last.value() == Some(value));
+                if !is_equal && !equal.drain(..).rev().all(|(look, row)| gather.offer(look, row)) {
+                    return false;
+                }
+                equal.push((look, row));
+                is_long = equal.len() > self.effort.equal;
+                !is_long
+            })?;
+            let value = equal.last().and_then(|(look, _)| look.value()).filter(|_| is_long);
+            let Some(value) = value.map(SqlValue::of) else {
+                return Ok(more && equal.drain(..).rev().all(|(look, row)| gather.offer(look, row)));
+            };
+            // So many that they are better read the other way.
+            if !self.equals(column, &value, false, gather)? {
+                return Ok(false);
+            }
+            (high, high_is_open) = (value, true);
+        }
+    }
+
+    /// One value of the column after another: the rows with it are to be sorted.
+    fn walk_values(
         &self,
         column: &SqlColumn,
         range: SqlRange,
@@ -358,7 +422,12 @@ impl<'a> Pager<'a> {
         }
         let (mut rows, mut passed, mut last) = (Vec::new(), 0, None::<Place>);
         let room = gather.room();
-        self.rows_at(column, value, is_boolean, None, |row| {
+        let enough = if self.may_collect.get() { self.effort.most } else { usize::MAX };
+        let begun = self.looked_at.get();
+        let is_done = self.rows_at(column, value, is_boolean, None, |row| {
+            if self.looked_at.get() - begun > enough {
+                return false;
+            }
             let Look { matches, place } = self.select.look(&row.key, &row.body);
             let Some(place) = place.filter(|place| gather.is_after(place)) else {
                 return true;
@@ -374,6 +443,10 @@ impl<'a> Pager<'a> {
             }
             true
         })?;
+        if !is_done {
+            gather.give_up();
+            return Ok(false);
+        }
         rows.sort_unstable_by(|(a, _), (b, _)| a.compare(b, &self.select.order));
         for (_, row) in rows {
             if !gather.take(row) {
@@ -413,7 +486,7 @@ impl<'a> Pager<'a> {
             let more = match range {
                 SqlRange::At(value, _) => self.rows_at(id, &value, false, None, add)?,
                 SqlRange::Between { low, low_is_open, high, high_is_open } => {
-                    let statements = if descending { &self.table.sql.back } else { &id.rows };
+                    let statements = if descending { &id.back } else { &id.rows };
                     self.rows(&statements[open_ends(low_is_open, high_is_open)], params![low, high], add)?
                 }
             };
@@ -560,6 +633,37 @@ impl SqlRange {
         true
     }
 
+    /// In parts without 0 and 1, so that no time is lost on booleans, and without the numbers that are rounded. The order of the parts is theirs.
+    fn without_booleans(self) -> Vec<Self> {
+        let Self::Between { mut low, mut low_is_open, high, high_is_open } = self else { return vec![self] };
+        let (Some(mut from), Some(to)) = (low.number(), high.number()) else {
+            return vec![Self::Between { low, low_is_open, high, high_is_open }];
+        };
+        let mut parts = Vec::new();
+        for cut in [0.0, 1.0, I64_END] {
+            let (begins_before, ends_behind) = (from < cut, cut < to);
+            let is_in =
+                (begins_before || from <= cut && !low_is_open) && (ends_behind || cut <= to && !high_is_open);
+            if !is_in {
+                continue;
+            }
+            if begins_before {
+                parts.push(Self::Between { low, low_is_open, high: SqlValue::Real(cut), high_is_open: true });
+            }
+            (low, low_is_open, from) = (SqlValue::Real(cut), false, cut);
+            if cut < I64_END {
+                parts.push(Self::At(low.clone(), false));
+                low_is_open = true;
+            }
+        }
+        // 0 and 1 are exact as floats; others that seem equal need not be.
+        let is_used_up = !parts.is_empty() && low_is_open && from >= to;
+        if !is_used_up {
+            parts.push(Self::between(low, low_is_open, high, high_is_open));
+        }
+        parts
+    }
+
     fn between(low: SqlValue, low_is_open: bool, high: SqlValue, high_is_open: bool) -> Self {
         if low == high && !low_is_open && !high_is_open {
             Self::At(low, false)
@@ -598,9 +702,6 @@ fn sql_ranges(span: &Span) -> Vec<SqlRange> {
 fn is_exact(value: &SqlValue) -> bool {
     !matches!(value, SqlValue::Real(value) if *value >= I64_END)
 }
-
-/// Whole numbers from here on are rounded.
-const I64_END: f64 = 9_223_372_036_854_775_808.0;
 
 /// A page that passed over more rows than this is told in the log.
 const WORTH_A_WORD: usize = 2_000;

@@ -60,8 +60,10 @@ pub(super) struct SqlColumn {
     pub(super) rows_at: String,
     /// How many they are, as far as `?3`.
     pub(super) count_at: String,
-    /// The rows of a range; those of the id in its order.
+    /// The rows of a range, in the order of the column.
     pub(super) rows: [String; 4],
+    /// The greatest first, also of ids.
+    pub(super) back: [String; 4],
     /// How many they are, as far as `?3`.
     pub(super) count: [String; 4],
     /// The least value in a range.
@@ -75,12 +77,17 @@ impl SqlColumn {
         let table = identifier(table);
         let at = format!("{column} IS ?1 AND {is_boolean} = ?2");
         let ranged = |sql: &dyn Fn(&str) -> String| ranges(column).map(|range| sql(&range));
-        let order = if column == "id" { " ORDER BY id" } else { "" };
+        let order = |way: &str| match column {
+            "id" => format!("ORDER BY id{way}"),
+            _ => format!("ORDER BY {column}{way}, {is_boolean}{way}, id{way}"),
+        };
+        let (order, back) = (order(""), order(" DESC"));
         Self {
             field: field.to_owned(),
             rows_at: format!("SELECT id, seq, body FROM {table} WHERE {at} AND id >= ?3 ORDER BY id"),
             count_at: format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {at} LIMIT ?3)"),
-            rows: ranged(&|range| format!("SELECT id, seq, body FROM {table} WHERE {range}{order}")),
+            rows: ranged(&|range| format!("SELECT id, seq, body FROM {table} WHERE {range} {order}")),
+            back: ranged(&|range| format!("SELECT id, seq, body FROM {table} WHERE {range} {back}")),
             count: ranged(&|range| {
                 format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {range} LIMIT ?3)")
             }),
@@ -111,8 +118,6 @@ pub(super) struct Statements {
     pub(super) seq: String,
     pub(super) put: String,
     pub(super) delete: String,
-    /// The rows of a range of ids, the greatest first.
-    pub(super) back: [String; 4],
     pub(super) rewrite: String,
 }
 
@@ -127,8 +132,6 @@ impl Statements {
                  ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, body = excluded.body"
             ),
             delete: format!("DELETE FROM {table} WHERE id = ?1"),
-            back: ranges("id")
-                .map(|range| format!("SELECT id, seq, body FROM {table} WHERE {range} ORDER BY id DESC")),
             rewrite: format!("UPDATE {table} SET body = ?2 WHERE id = ?1"),
         }
     }

@@ -50,6 +50,16 @@ impl SqlValue {
         }
     }
 
+    /// The number that it is, as a float: to be compared with 0, with 1 and with 2^63, below which all whole numbers of SQL are.
+    pub(super) fn number(&self) -> Option<f64> {
+        match self {
+            #[expect(clippy::cast_precision_loss, reason = "0 and 1 are exact")]
+            Self::Int(value) => Some((*value as f64).min(I64_END.next_down())),
+            Self::Real(value) => Some(*value),
+            Self::Null | Self::Text(_) | Self::End => None,
+        }
+    }
+
     pub(super) fn read(value: ValueRef<'_>) -> Self {
         match value {
             ValueRef::Null => Self::Null,
@@ -72,6 +82,9 @@ impl ToSql for SqlValue {
         }))
     }
 }
+
+/// 2^63: whole numbers from here on are rounded in a column.
+pub(super) const I64_END: f64 = 9_223_372_036_854_775_808.0;
 
 /// A body, to bind as text.
 pub(super) struct SqlBody<'a>(pub(super) &'a Bytes);
