@@ -92,26 +92,35 @@ impl Known {
 /// The ids that were given to new rows: an attempt that follows gets the same ones, in the same order.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
-    given: HashMap<&'static str, (Vec<Key>, usize)>,
+    /// By model, and whether this attempt has used it.
+    given: SmallVec<[(&'static str, Key, bool); 1]>,
+    /// All before this one are used.
+    from: usize,
 }
 
 impl Ids {
     fn next(&mut self, model: &str) -> Option<Key> {
-        let (keys, used) = self.given.get_mut(model)?;
-        let key = keys.get(*used)?.clone();
-        *used += 1;
+        let unused = self.given.iter_mut().skip(self.from);
+        let (_, key, used) = unused.into_iter().find(|(of, _, used)| *of == model && !used)?;
+        *used = true;
+        let key = key.clone();
+        while self.given.get(self.from).is_some_and(|(_, _, used)| *used) {
+            self.from += 1;
+        }
         Some(key)
     }
 
     fn add(&mut self, model: &'static str, key: Key) {
-        let (keys, used) = self.given.entry(model).or_default();
-        keys.insert(*used, key);
-        *used += 1;
+        if self.from == self.given.len() {
+            self.from += 1;
+        }
+        self.given.push((model, key, true));
     }
 
     /// From the first one again.
     fn again(mut self) -> Self {
-        self.given.values_mut().for_each(|(_, used)| *used = 0);
+        self.given.iter_mut().for_each(|(_, _, used)| *used = false);
+        self.from = 0;
         self
     }
 }
@@ -510,9 +519,6 @@ fn changed() -> Error {
     Error::conflict("what this request has read has changed: it is decided again")
 }
 
-/// How often something is read anew that has changed while it was read.
-const TRIES: u32 = 16;
-
 fn key_bytes(key: &Key) -> usize {
     match key {
         Key::Int(_) => 20,
@@ -520,5 +526,30 @@ fn key_bytes(key: &Key) -> usize {
     }
 }
 
+/// How often something is read anew that has changed while it was read.
+const TRIES: u32 = 16;
+
 /// What the message of a change takes besides its row and, twice, the names of model and row.
 const CHANGE_BYTES: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_attempt_has_the_same_ids() {
+        let mut ids = Ids::default();
+        let order = [("A", 1), ("B", 1), ("A", 2), ("A", 3), ("B", 2)];
+        for (model, id) in order {
+            assert_eq!(ids.next(model), None);
+            ids.add(model, Key::Int(id));
+        }
+        for order in [order, [("B", 1), ("A", 1), ("A", 2), ("B", 2), ("A", 3)]] {
+            ids = ids.again();
+            for (model, id) in order {
+                assert_eq!(ids.next(model), Some(Key::Int(id)));
+            }
+            assert_eq!(ids.next("A"), None);
+        }
+    }
+}

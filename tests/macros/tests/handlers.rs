@@ -254,12 +254,12 @@ impl Actions {
         mut count: u32,
         r#type: Option<String>,
     ) -> Result<(u32, Option<String>), MyError> {
-        count += u32::try_from(ctx.attempt()).unwrap_or(0);
+        count += ctx.attempt();
         if count == 0 { Err(MyError) } else { Ok((count, r#type)) }
     }
 
     #[action]
-    async fn other<'a>(_: Request<'a>, rows: Vec<Self>) -> Result<Self> {
+    async fn other(_: Request<'_>, rows: Vec<Self>) -> Result<Self> {
         Ok(rows.into_iter().next().unwrap_or_default())
     }
 
