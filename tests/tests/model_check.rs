@@ -508,7 +508,7 @@ impl World {
     /// All lines are good, and all that was asked is answered: everybody has what they are to have.
     async fn quiet(&mut self) {
         self.slow.clear();
-        let settled = timeout(Duration::from_secs(60), async {
+        let settled = timeout(Duration::from_mins(1), async {
             loop {
                 let mut all = true;
                 for (_, client) in &mut self.clients {
@@ -540,14 +540,13 @@ impl World {
                     }
                 }
             });
-            if converged.await.is_err() {
-                panic!(
-                    "seed {}: {person} at {} of {head}: {}",
-                    self.seed,
-                    client.reached(),
-                    wrong(&rows, person, client).unwrap_or_default()
-                );
-            }
+            assert!(
+                converged.await.is_ok(),
+                "seed {}: {person} at {} of {head}: {}",
+                self.seed,
+                client.reached(),
+                wrong(&rows, person, client).unwrap_or_default()
+            );
         }
         self.check_sight();
     }

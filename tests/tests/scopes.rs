@@ -72,7 +72,7 @@ async fn until_live(client: &mut Client, id: &str) -> Vec<Value> {
         let message = client.receive().await;
         match message["method"].as_str().unwrap() {
             "read" => {
-                came.extend(message["models"].as_array().unwrap().iter().map(|row| row["text"].clone()))
+                came.extend(message["models"].as_array().unwrap().iter().map(|row| row["text"].clone()));
             }
             "reset" => came.push(message["reason"].clone()),
             "create" => came.push(message["model"]["text"].clone()),

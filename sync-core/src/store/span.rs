@@ -94,6 +94,7 @@ pub(super) fn between(low: Option<&Value>, high: Option<&Value>) -> Vec<Span> {
 }
 
 /// Values that come, in an order, not before this one, or not after it; where it can be told from others, it is a span of its own.
+#[cfg(feature = "sqlite")]
 pub(super) fn behind(value: &Value, descending: bool) -> Vec<Span> {
     let mut spans = if descending { between(None, Some(value)) } else { between(Some(value), None) };
     if matches!(value.kind(), Kind::Number | Kind::Text) {
@@ -114,6 +115,7 @@ pub(super) fn intersection(a: &[Span], b: &[Span]) -> Vec<Span> {
 }
 
 /// Any values.
+#[cfg(feature = "sqlite")]
 pub(super) fn everything() -> Vec<Span> {
     KINDS.map(Span::all).into()
 }

@@ -10,7 +10,7 @@ use sync_tests::gate::pass;
 
 /// A number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, SyncedModel)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// Its name.
     pub id: String,
     /// What belongs together.
@@ -24,7 +24,7 @@ pub struct Cell {
 /// A step of a transaction. Each sees a number, or nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, SyncType)]
 #[serde(rename_all = "snake_case")]
-pub enum Step {
+pub(crate) enum Step {
     /// The number of a cell.
     Get(String),
     /// The sum of a group.
@@ -47,7 +47,7 @@ pub enum Step {
 
 /// What a transaction has seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, SyncType)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// How often it was run.
     pub attempt: u32,
     /// What each step saw.
@@ -75,7 +75,7 @@ impl Cell {
 }
 
 /// The steps in a transaction.
-pub async fn run(ctx: &Context, steps: &[Step]) -> Result<Vec<Option<i64>>> {
+pub(crate) async fn run(ctx: &Context, steps: &[Step]) -> Result<Vec<Option<i64>>> {
     let mut seen: Vec<Option<i64>> = Vec::new();
     for step in steps {
         let number = match step {
@@ -132,10 +132,10 @@ fn stored(seen: &[Option<i64>]) -> i64 {
 }
 
 /// Cells as a plain map.
-pub type Cells = BTreeMap<String, (String, i64)>;
+pub(crate) type Cells = BTreeMap<String, (String, i64)>;
 
 /// The same steps on a map.
-pub fn replay(cells: &mut Cells, steps: &[Step]) -> Vec<Option<i64>> {
+pub(crate) fn replay(cells: &mut Cells, steps: &[Step]) -> Vec<Option<i64>> {
     let mut seen: Vec<Option<i64>> = Vec::new();
     for step in steps {
         let in_group = |group: &String| -> Vec<i64> {
@@ -173,7 +173,7 @@ pub fn replay(cells: &mut Cells, steps: &[Step]) -> Vec<Option<i64>> {
 }
 
 /// All cells.
-pub async fn all(rows: &sync_core::Handle) -> Cells {
+pub(crate) async fn all(rows: &sync_core::Handle) -> Cells {
     let cells = rows.query::<Cell>(Filter::all()).await.unwrap();
     cells.into_iter().map(|cell| (cell.id, (cell.group, cell.value))).collect()
 }
