@@ -93,7 +93,7 @@ async fn anew(client: &mut Client) -> Vec<Value> {
         let message = client.receive().await;
         match message["method"].as_str().unwrap() {
             "read" => {
-                texts.extend(message["models"].as_array().unwrap().iter().map(|row| row["text"].clone()))
+                texts.extend(message["models"].as_array().unwrap().iter().map(|row| row["text"].clone()));
             }
             "live" => return texts,
             "progress" => {}
