@@ -271,6 +271,21 @@ async fn what_is_beside_it_is_no_conflict() {
     assert_eq!(a.answer(&json!(3)).await["result"], json!({"attempt": 2, "numbers": [13, null, 13]}));
 }
 
+/// The first of an order is asked for, and more are read to find it, since the transaction has moved one itself: those are not known by that.
+#[tokio::test]
+async fn what_was_read_beyond_the_first_is_read_again() {
+    let server = TestServer::memory().await;
+    let (mut a, mut b) = (hello(&server).await, hello(&server).await);
+    ask(&mut a, &run(1, &[put("n1", "n", 9), put("n2", "n", 0), put("n3", "m", 7)])).await;
+    let held = gate("beyond");
+    let (moves, top) = (Step::Move("n3".into(), "n".into()), Step::Top("n".into()));
+    a.send(&run(2, &[moves, top, Step::Pass("beyond".into()), get("n2"), Step::Store("n3".into())])).await;
+    held.begun().await;
+    ask(&mut b, &run(1, &[Step::Drop("n2".into())])).await;
+    held.open();
+    assert_eq!(a.answer(&json!(2)).await["result"], json!({"attempt": 1, "numbers": [7, 9, null, null, 16]}));
+}
+
 /// Many who each look how many there are and add one: never more than there may be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_limit_holds_however_many_come_at_once() {

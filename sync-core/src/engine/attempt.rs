@@ -337,6 +337,8 @@ impl Attempt {
                 }
             }
             reads.filters.push((model, filter));
+            // What was read beyond those that were asked for is not looked at when this commits.
+            seen.retain(|(row, pending)| pending.is_some() || shown.contains(&row.key));
             let mut state = self.state.lock();
             if !state.take(&self.base, reads)? {
                 continue;
