@@ -205,8 +205,10 @@ export class Mutations {
       // More was sent than is kept, as after a power cut: what is kept, and comes from an earlier page, was sent under these ids.
       if (mutation.id === undefined && !mutation.resolve && this.#last < last) mutation.id = this.#last += 1;
     }
-    for (const outcome of outcomes) this.decide(outcome);
-    for (const mutation of this.#queue.filter(({ id }) => id !== undefined && id <= last)) this.#reject(mutation, unknown());
+    // Results that were left out for their size come when they are asked for again.
+    const cut = outcomes.filter(lacksResult).map((/** @type {Message} */ { id }) => id);
+    for (const outcome of outcomes) if (!cut.includes(outcome.id)) this.decide(outcome);
+    for (const mutation of this.#queue.filter(({ id }) => id !== undefined && id <= last && !cut.includes(id))) this.#reject(mutation, unknown());
     this.#last = Math.max(this.#last, last);
     this.#line = {};
     this.#flush();
@@ -458,6 +460,11 @@ export class Mutations {
 }
 
 Session.Mutations = Mutations;
+
+/** @param {Message} outcome */
+function lacksResult({ results = [], ...outcome }) {
+  return [outcome, ...results].some(({ partial, action }) => partial && action);
+}
 
 /** @param {Part} part @param {any} wire its model as it is sent @returns {Message} */
 function request({ method, modelname, name, action, ifSeq }, wire) {

@@ -181,6 +181,23 @@ test("an action: sent in order, once, with references; its result", async () => 
   assert.equal(result.value, 3);
 });
 
+test("a result that a welcome left out for its size is asked for again", async () => {
+  const c = able();
+  const result = outcome(c.todos.action("report", {}));
+  const batch = outcome(c.db.batch(() => c.todos.action("report", {})));
+  const sent = c.socket.take();
+  c.cut();
+  const cut = { method: "confirm", modelname: "Todo", action: "report", partial: true };
+  c.online({ ...ABLE, last: 2, outcomes: [{ ...cut, id: 1, seq: 1 }, { method: "confirm", id: 2, seq: 1, results: [cut] }] });
+  await settled();
+  assert.equal(result.value, undefined);
+  assert.deepEqual(c.socket.take().map(({ ack, ...request }) => request), sent.map(({ ack, ...request }) => request));
+  const whole = { method: "confirm", modelname: "Todo", action: "report", result: "long" };
+  c.socket.receive({ ...whole, id: 1, seq: 1 }, { method: "confirm", id: 2, seq: 1, results: [whole] });
+  await settled();
+  assert.deepEqual([result.value, batch.value], ["long", ["long"]]);
+});
+
 test("a batch is shown at once, and confirmed or taken back as one", async () => {
   const c = able();
   const notes = c.db.model("Note");
