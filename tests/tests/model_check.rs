@@ -597,9 +597,10 @@ impl World {
             let is_row = seen.row.as_object().is_some_and(|row| row.len() > 1);
             *self.sent.entry(if is_row { "rows" } else { "ids" }).or_default() += 1;
             let key = seen.row["id"].to_string();
-            let room = seats
-                .get(&(person.to_owned(), seen.row["room"].to_string()))
-                .map_or(&[] as &[_], Vec::as_slice);
+            // Of a row that is gone, the room that it was in.
+            let row_then = if is_row { Some(&seen.row) } else { before.of(&seen.model).get(&key) };
+            let room = row_then.map_or(Value::Null, |row| row["room"].clone()).to_string();
+            let room = seats.get(&(person.to_owned(), room)).map_or(&[] as &[_], Vec::as_slice);
             // Whether it was in sight at this seq, or again by the time that it came.
             let was_in =
                 |at: Seq| room.iter().rev().find(|(seq, _)| *seq <= at).is_some_and(|(_, is_in)| *is_in);
@@ -617,7 +618,11 @@ impl World {
                 }
                 // Only who saw it hears that it is gone.
                 "delete" | "remove" if *reached == seen.seq => {
-                    before.of(&seen.model).get(&key).is_some_and(|row| before.sees(person, &seen.model, row))
+                    came_in
+                        || before
+                            .of(&seen.model)
+                            .get(&key)
+                            .is_some_and(|row| before.sees(person, &seen.model, row))
                 }
                 _ => true,
             };
