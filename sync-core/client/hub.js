@@ -247,7 +247,7 @@ export class Hub {
     collection.id = this.request("s");
     rows.begin(this.session.epoch);
     const since = rows.cursor;
-    this.session.send({ method: "subscribe", id: collection.id, modelname: table.name, ...wanted, since, since_seq: since && rows.complete });
+    this.session.send({ method: "subscribe", id: collection.id, modelname: table.name, ...wanted, since, since_seq: since && rows.reached });
   }
 
   /** @param {Collection} collection */

@@ -57,8 +57,7 @@ export class Rows {
   restore({ rows, cursor, reached, epoch }) {
     for (const stored of rows) this.#put(stored.row[this.#idName], stored.seq, stored.row, stored.cid);
     Object.assign(this, { cursor, reached, epoch });
-    // Whether all changes up to there had come is not known any more: the cursor says up to where they had.
-    this.#complete = 0;
+    this.#complete = reached;
     this.#become("stale");
   }
 
@@ -146,14 +145,6 @@ export class Rows {
       models.forEach((row, index) => this.#put(row[this.#idName], seqs[index], row, cids?.[index]));
     }
     this.#hear(seq);
-  }
-
-  /**
-   * From where to go on after a cut: a change that another subscription is told of does not say that this one, which may just be caught up with, has had
-   * all before it. The server's `progress` and `live` do. Undefined: where the cursor was.
-   */
-  get complete() {
-    return this.#complete || undefined;
   }
 
   /** All that happened up to a seq has been received when this frame has. @param {number} seq */

@@ -58,7 +58,7 @@ test("the next page shows the rows and what is pending before it has a line, and
   await turns();
   const sent = next.socket.take();
   const { since, since_seq } = sent.find(({ method }) => method === "subscribe");
-  assert.deepEqual([since, since_seq], ["c2", undefined], "what came after the cursor may have gaps");
+  assert.deepEqual([since, since_seq], ["c2", 2]);
   assert.deepEqual(sent.filter(({ id }) => typeof id === "number").map(({ id, method }) => [id, method]), [[1, "patch"], [2, "create"], [3, "delete"]]);
 });
 

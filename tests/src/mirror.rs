@@ -380,7 +380,7 @@ impl Mirror {
                     {
                         continue;
                     }
-                    // A change that another subscription is told of does not say that this one has had all before it: `progress` does.
+                    subscription.reached = subscription.reached.max(seq);
                     if is_shown && subscription.holds(row) {
                         subscription.rows.insert(key.clone(), (seq, row.clone()));
                     } else {
