@@ -674,10 +674,12 @@ fn wrong(rows: &Rows, person: &str, client: &Mirror) -> Option<String> {
         let expected = plain::answer(&subscription.asked, rows.seen_by(person, model));
         let got = in_order(subscription);
         if got != expected {
-            return Some(format!(
-                "{id} {}:\n has {got:?}\nwants {expected:?}",
-                Value::Object(subscription.asked.clone())
-            ));
+            let without = |a: &[Value], b: &[Value]| -> Vec<Value> {
+                a.iter().filter(|row| !b.contains(row)).cloned().collect()
+            };
+            let (more, less) = (without(&got, &expected), without(&expected, &got));
+            let asked = Value::Object(subscription.asked.clone());
+            return Some(format!("{id} {asked}: has {more:?} too many, lacks {less:?}; {}", client.state()));
         }
     }
     None
