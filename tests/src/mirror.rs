@@ -1,7 +1,7 @@
 //! A client that keeps rows as the protocol says that a client does, in the plainest way: what it has is what any right client has.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -489,13 +489,4 @@ pub fn in_order(subscription: &Subscription) -> Vec<Value> {
     let mut rows: Vec<_> = subscription.rows.values().map(|(_, row)| row.clone()).collect();
     rows.sort_by(|a, b| Place::of(a, &order).cmp_in(&Place::of(b, &order), &order));
     rows
-}
-
-/// How many rows of each model a client shows.
-pub fn counts(mirror: &Mirror) -> HashMap<&str, usize> {
-    let mut counts = HashMap::new();
-    for subscription in mirror.subscriptions.values() {
-        *counts.entry(subscription.model()).or_default() += subscription.rows.len();
-    }
-    counts
 }

@@ -42,7 +42,6 @@ pub(crate) struct Selection {
     /// At most so many rows a page.
     pub(crate) page_rows: usize,
     /// What `read` and `read_all` have looked up to say so.
-    #[allow(dead_code, reason = "for who moves a live query when what its scope rests on has changed")]
     pub(crate) dependencies: Dependencies,
 }
 
