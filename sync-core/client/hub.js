@@ -320,6 +320,8 @@ export class Hub {
       case "changes":
         this.#created(message.changes);
         return rows?.catchUp(message.changes);
+      case "behind":
+        return rows?.stale();
       case "reset":
         return rows?.reset();
       case "live": {

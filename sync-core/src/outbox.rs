@@ -148,6 +148,8 @@ struct State {
     begun: Vec<Beginning>,
     /// The number of the last hold.
     holds: u64,
+    /// Word that subscriptions are not live any more, or begin anew. It leaves before all else: what is told of the others does not say how far these are.
+    first: Vec<(SubscriptionKey, Bytes)>,
     /// Every live subscription has had everything up to here.
     delivered: Seq,
     /// At least what of any subscription's changes waits, in bytes.
@@ -515,6 +517,7 @@ impl Outbox {
         let mut state = self.state.lock();
         let at = state.subscriptions.iter().position(|subscription| subscription.key == key)?;
         state.drop_answers(key);
+        state.first.retain(|(other, _)| *other != key);
         let source = state.subscriptions.swap_remove(at).source;
         state.unlist(key, &source);
         drop(state);
@@ -633,10 +636,10 @@ impl State {
         } else {
             subscription.phase = Phase::Loading;
         }
-        let load = LoadKey { key, load };
         let message = response::reset(subscription.asked.id.as_ref(), reason);
-        self.answer(message, Some(load), 0, false);
-        Some(load)
+        self.first.retain(|(other, _)| *other != key);
+        self.first.push((key, message));
+        Some(LoadKey { key, load })
     }
 
     /// Gives up the places that are `too_far` behind. Whether there was one.
@@ -661,6 +664,8 @@ impl State {
             subscription.position = Position::Log(had);
             if let Phase::Live = subscription.phase {
                 subscription.phase = Phase::Joining { at_least: had };
+                let message = subscription.asked.id.as_ref().map(response::behind);
+                self.first.extend(message.map(|message| (subscription.key, message)));
             }
         }
         for key in windows {

@@ -251,6 +251,21 @@ test("a client that was too slow is caught up with, without asking", () => {
   assert.deepEqual(calls, [["stale", { 1: "a", 2: "b" }], ["live", { 1: "A", 3: "c" }]]);
 });
 
+test("a query that is behind: what is told for the sake of others says nothing of it, and after a cut it goes on from where it was", () => {
+  const c = client();
+  c.online();
+  const { id, subscription } = c.live([row(1, "a")], 2);
+  c.socket.receive(change("update", row(1, "b"), 3));
+  c.socket.receive({ method: "behind", id }, change("update", row(1, "d"), 5));
+  assert.deepEqual([subscription.status, titles(subscription)], ["stale", { 1: "b" }]);
+  c.cut();
+  c.online();
+  const [{ id: again, since, since_seq }] = c.socket.take();
+  assert.deepEqual([since, since_seq], ["c2", 3]);
+  c.socket.receive({ method: "changes", id: again, seq: 5, changes: [change("update", row(1, "d"), 5), change("create", row(2, "c"), 4)] }, live(again, 5));
+  assert.deepEqual([subscription.status, titles(subscription)], ["live", { 1: "d", 2: "c" }]);
+});
+
 test("another epoch: no cursor, the rows stay to be seen, and are replaced whatever their seqs", async () => {
   const c = client();
   c.online();

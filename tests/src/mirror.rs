@@ -362,6 +362,12 @@ impl Mirror {
                     subscription.live(seq, message["cursor"].as_str());
                 }
             }
+            "behind" => {
+                if let Some(subscription) = self.subscriptions.get_mut(message["id"].as_str().unwrap()) {
+                    assert!(subscription.is_live, "it falls behind before it is live: {message}");
+                    subscription.is_live = false;
+                }
+            }
             "reset" => {
                 if let Some(subscription) = self.subscriptions.get_mut(message["id"].as_str().unwrap()) {
                     subscription.loading = Some(Loading { is_whole: true, ..Loading::default() });

@@ -59,7 +59,7 @@ impl Rows {
                 self.cursor = message["cursor"].clone();
             }
             "reset" => self.by_id.clear(),
-            "progress" | "confirm" => {}
+            "progress" | "confirm" | "behind" => {}
             other => panic!("{other}"),
         }
     }

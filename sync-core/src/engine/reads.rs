@@ -1,10 +1,6 @@
 //! Reading: scopes, single rows, pages, and the log.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -17,7 +13,7 @@ use super::{
 use crate::{
     Error, Result,
     context::Caller,
-    hub::{First, Published, PublishedChange, ReadRows, Refill, Shape, Source, WindowRow},
+    hub::{First, ReadRows, Refill, Shape, Source, WindowRow},
     model::{Key, Place, filter::Expr, order::OrderList},
     outbox::{FRAME_BYTES, LogWork, Outbox},
     protocol::{
@@ -214,10 +210,7 @@ impl Engine {
         }
         let published: Vec<_> =
             page.transactions.iter().map(|entry| pipeline::published_entry(entry, &self.registry)).collect();
-        let messages = folded(published, work.source.model())
-            .into_iter()
-            .filter_map(|(seq, change)| work.source.message(&change, seq))
-            .collect();
+        let messages = work.source.messages(&published);
         let seq = page.transactions.last().map_or(work.after, |entry| entry.seq);
         Ok(CaughtUp::To { seq, messages })
     }
@@ -243,28 +236,3 @@ impl Engine {
 
 /// After so many rows that do not match a page ends, and others have their turn with the store: about 10 ms.
 const SCAN_ROWS: usize = 5_000;
-
-/// Each row of a model once, from what it was before the first of its changes to what it is after the last, in the order of those. What came
-/// and went in between is nobody's business any more.
-fn folded(transactions: Vec<Published>, model: &str) -> Vec<(Seq, PublishedChange)> {
-    let mut rows: Vec<(Seq, PublishedChange)> = Vec::new();
-    let mut places: HashMap<Key, usize> = HashMap::new();
-    for Published { seq, changes } in transactions {
-        for change in changes.into_iter().filter(|change| change.model == model) {
-            match places.entry(change.key.clone()) {
-                Entry::Vacant(place) => {
-                    place.insert(rows.len());
-                    rows.push((seq, change));
-                }
-                Entry::Occupied(place) => {
-                    let (last, row) = &mut rows[*place.get()];
-                    *last = seq;
-                    row.new = change.new;
-                    row.wire = change.wire;
-                }
-            }
-        }
-    }
-    rows.sort_by_key(|(seq, _)| *seq);
-    rows
-}

@@ -1,18 +1,18 @@
 //! What subscriptions ask for, and the queries that it is made of.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    PublishedChange,
+    Published, PublishedChange,
     query::{Encoded, Query, View},
     tail::Place as TailPlace,
 };
 use crate::{
     model::{
-        Place,
+        Key, Place,
         filter::{Expr, Names},
         order::OrderList,
         value::Value,
@@ -116,14 +116,26 @@ impl Source {
         self.legs.iter().any(|leg| Arc::ptr_eq(leg, query))
     }
 
-    /// The message of one change, if it concerns it; for changes out of the log.
-    pub(crate) fn message(&self, change: &PublishedChange, seq: Seq) -> Option<Bytes> {
-        if change.model != self.model {
-            return None;
-        }
+    /// The messages of changes out of the log, in their order: of each row only the last one that concerns the subscription, since a later one says all that
+    /// the earlier ones did. A row that came and went in between is said to be gone: the client may have it from changes that it was told of as they
+    /// happened.
+    pub(crate) fn messages<'a>(&self, log: impl IntoIterator<Item = &'a Published>) -> Vec<Bytes> {
         let shows = |body: &Option<Bytes>| body.as_ref().is_some_and(|body| self.shape.filter.matches(body));
-        let view = View::of(shows(&change.old), shows(&change.new))?;
-        Some(Encoded::new(change, seq).message(view))
+        let mut told: Vec<(Seq, PublishedChange, View)> = Vec::new();
+        let mut last_of = HashMap::new();
+        for Published { seq, changes } in log {
+            for change in changes.iter().filter(|change| change.model == self.model) {
+                let Some(view) = View::of(shows(&change.old), shows(&change.new)) else { continue };
+                let earlier = last_of.insert(&change.key, told.len()).map(|at| &told[at].1);
+                let first = earlier.unwrap_or(change);
+                // Its creator recognises a row by that, whatever has become of it since.
+                let (cid, old) = (first.cid.clone(), first.old.clone());
+                told.push((*seq, PublishedChange { cid, old, ..change.clone() }, view));
+            }
+        }
+        let is_last = |at: usize, key: &Key| last_of.get(key) == Some(&at);
+        let last = told.iter().enumerate().filter(|(at, (_, change, _))| is_last(*at, &change.key));
+        last.map(|(_, (seq, change, view))| Encoded::new(change, *seq).message(*view)).collect()
     }
 
     /// How many bytes stand after the places, in the longest of the tails.

@@ -189,6 +189,41 @@ fn the_changes_of_a_transaction_stay_together() {
     }
 }
 
+/// What a log of changes of the row 1, each from one list to another, says to who looks at the list `a`.
+fn caught_up(lists: &[&str]) -> Vec<String> {
+    let body = |list: &str| (!list.is_empty()).then(|| Bytes::from(format!(r#"{{"list":"{list}"}}"#)));
+    let published = |(seq, pair): (Seq, &[&str])| {
+        let mut change = change(body(pair[0]), body(pair[1]));
+        change.cid = change.old.is_none().then(|| "c".into());
+        Published { seq, changes: smallvec::smallvec![change] }
+    };
+    let log: Vec<_> = (1..).zip(lists.windows(2)).map(published).collect();
+    let hub = Hub::new(0, 1 << 20);
+    let outbox = Arc::new(Outbox::new(1 << 20, uuid::Uuid::nil(), 0));
+    let (source, ..) = hub.join_rows("Task", 0, Shape::all(eq("list", "a")), &outbox);
+    let messages = source.messages(&log).into_iter().map(|message| {
+        let message: serde_json::Value = serde_json::from_slice(&message).unwrap();
+        let cid = message["cid"].as_str().unwrap_or_default();
+        format!("{} {} {cid}", message["method"].as_str().unwrap(), message["seq"]).trim_end().to_owned()
+    });
+    messages.collect()
+}
+
+#[test]
+fn what_was_missed_is_told_by_the_last_change_of_each_row_that_was_in_sight() {
+    assert_eq!(caught_up(&["a", "a", "a"]), ["update 2"]);
+    assert_eq!(caught_up(&["b", "b", "c"]), [""; 0]);
+    // Its creator knows it by that.
+    assert_eq!(caught_up(&["", "a", "a"]), ["create 2 c"]);
+    // When it left, not what has become of it since.
+    assert_eq!(caught_up(&["a", "b", "c", "b"]), ["remove 1"]);
+    assert_eq!(caught_up(&["a", "b", ""]), ["remove 1"]);
+    // It may have been told of already, as it happened.
+    assert_eq!(caught_up(&["", "a", "b"]), ["remove 2"]);
+    assert_eq!(caught_up(&["b", "a", ""]), ["delete 2"]);
+    assert_eq!(caught_up(&["a", "b", "c", "a"]), ["update 3"]);
+}
+
 /// What a cursor belongs to.
 #[test]
 fn the_hash_of_a_query_is_of_its_model_its_schema_and_its_filter() {

@@ -274,10 +274,7 @@ impl World {
         } else if let Some(work) = outbox.log_work() {
             let (places, head) = self.hub.end_of(&work.source);
             let missed = self.log.iter().filter(|published| published.seq > work.after);
-            let messages: Vec<_> = missed
-                .flat_map(|published| published.changes.iter().map(|change| (published.seq, change)))
-                .filter_map(|(seq, change)| work.source.message(change, seq))
-                .collect();
+            let messages = work.source.messages(missed);
             if !messages.is_empty() {
                 let message = response::changes(work.asked.id.as_ref(), head, &messages);
                 outbox.answer_to(work.load, message, head);

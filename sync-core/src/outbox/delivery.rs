@@ -34,6 +34,9 @@ impl Outbox {
             // After the head: what is marked later is beyond it.
             state.marked.append(&mut self.marked.lock());
             made_room = state.answer_bytes + state.outcome_bytes >= self.limit;
+            for (_, message) in std::mem::take(&mut state.first) {
+                frames.push(message, true);
+            }
             state.deliver(head, &mut frames);
             if state.subscriptions.iter().all(|subscription| matches!(subscription.phase, Phase::Live)) {
                 state.waiting_bytes = 0;

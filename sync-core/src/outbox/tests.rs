@@ -316,7 +316,7 @@ fn catching_up_waits_as_well() {
     line.outbox.answer_to(work.load, r#"{"method":"changes"}"#.into(), 2);
     let (place, head) = line.hub.end_of(&work.source);
     line.outbox.caught_up(work.load, head, Some(place));
-    assert_eq!(line.said(), [""; 0]);
+    assert_eq!(line.said(), ["behind q"]);
     line.outbox.rescope_work();
     // It began anew for another reason meanwhile: what `read` said before the stop counts no more.
     let (query, place, head) = line.hub.join_rows("Task", 0, Shape::all(list("b")), &line.outbox);
@@ -326,6 +326,32 @@ fn catching_up_waits_as_well() {
     line.outbox.rescope_work();
     assert!(line.scope(key, &list("a")).is_none());
     assert_eq!(line.said(), ["changes", "live q 2"]);
+}
+
+/// Otherwise it would take what the others are told for a sign of how far this one is, and would miss what lay before when the line is cut.
+#[test]
+fn who_is_live_no_more_is_told_before_the_others_hear_more() {
+    let line = Line::new();
+    let (slow, quick) = (list("a"), either(&["a", "b"]));
+    let key = line.live("slow", &slow);
+    line.live("quick", &quick);
+    line.publish("", "a");
+    line.outbox.state.lock().lapse(|subscription, _| subscription.key == key);
+    line.publish("a", "b");
+    let frames = line.frames();
+    assert_eq!(frames.concat(), ["behind slow", "create 1", "update 2", "progress 0"]);
+
+    // Once: until it is live again.
+    line.publish("b", "a");
+    line.outbox.state.lock().lapse(|subscription, _| subscription.key == key);
+    assert_eq!(line.said(), ["update 3"]);
+    let work = line.outbox.log_work().unwrap();
+    let (place, head) = line.hub.end_of(&work.source);
+    line.outbox.caught_up(work.load, head, Some(place));
+    assert_eq!(line.said(), ["live slow 3"]);
+    line.outbox.lapse();
+    line.outbox.remove(key);
+    assert_eq!(line.said(), ["behind quick"]);
 }
 
 /// It becomes live behind the head, and what stands beyond in its tail alone was heard of before.

@@ -157,6 +157,11 @@ pub(crate) fn reset(id: Option<&RequestId>, reason: &str) -> Bytes {
     Object::method("reset").optional("id", id).field("reason", reason).end()
 }
 
+/// A subscription is live no more, until it is said to be again.
+pub(crate) fn behind(id: &RequestId) -> Bytes {
+    Object::method("behind").field("id", id).end()
+}
+
 pub(crate) fn progress(seq: Seq) -> Bytes {
     Object::method("progress").field("seq", &seq).end()
 }
