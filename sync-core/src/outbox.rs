@@ -15,7 +15,10 @@ mod windows;
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -117,8 +120,8 @@ pub(crate) struct LoadKey {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
-    /// Queries that have something new, by their addresses. Not in the state: the hub must not wait until frames are made.
-    marked: Mutex<Vec<usize>>,
+    /// Queries that have something new, by their numbers. Not in the state: the hub must not wait until frames are made.
+    marked: Mutex<Vec<u64>>,
     frames_ready: Notify,
     work_ready: Notify,
     room_made: Notify,
@@ -127,6 +130,7 @@ pub(crate) struct Outbox {
     /// What may wait, in bytes: of its answers, and of each query's changes.
     limit: usize,
     epoch: Uuid,
+    number: u64,
 }
 
 #[derive(Debug, Default)]
@@ -138,10 +142,10 @@ struct State {
     answer_bytes: usize,
     outcome_bytes: usize,
     subscriptions: Vec<Subscription>,
-    /// By the address of a query: whose it is, and which of theirs. So that who is in hundreds of rooms looks at those that have something.
-    queries: HashMap<usize, SmallVec<[(SubscriptionKey, usize); 1]>>,
-    /// The addresses of queries in which something stands that was not taken, sorted.
-    marked: Vec<usize>,
+    /// By the number of a query: whose it is, and which of theirs. So that who is in hundreds of rooms looks at those that have something.
+    queries: HashMap<u64, SmallVec<[(SubscriptionKey, usize); 1]>>,
+    /// The numbers of queries in which something stands that was not taken, sorted.
+    marked: Vec<u64>,
     next_key: u64,
     next_load: u64,
     /// Whose rows are being found out.
@@ -252,6 +256,7 @@ pub(crate) struct LogWork {
 
 impl Outbox {
     pub(crate) fn new(limit: usize, epoch: Uuid, head: Seq) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let state = State { delivered: head, ..State::default() };
         Self {
             state: Mutex::new(state),
@@ -263,7 +268,13 @@ impl Outbox {
             sent: Notify::new(),
             limit,
             epoch,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
         }
+    }
+
+    /// Names it, in the order in which they are made, which is the same in every run.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Puts something that was read in line.
@@ -352,7 +363,7 @@ impl Outbox {
 
     /// A query has something new. Called by the hub, before its head is there.
     pub(crate) fn mark(&self, query: &Arc<Query>) {
-        self.marked.lock().push(Arc::as_ptr(query).addr());
+        self.marked.lock().push(query.number());
     }
 
     /// Changes of so many bytes are in the tails. Called by the hub; gives up the places of a client that is too far behind, so that what waits for
@@ -582,15 +593,15 @@ impl State {
 
     /// A subscription is to this source.
     fn list(&mut self, key: SubscriptionKey, source: &Source) {
-        for (leg, address) in source.addresses().enumerate() {
-            self.queries.entry(address).or_default().push((key, leg));
+        for (leg, number) in source.numbers().enumerate() {
+            self.queries.entry(number).or_default().push((key, leg));
         }
     }
 
     /// A subscription is not to this source any more.
     fn unlist(&mut self, key: SubscriptionKey, source: &Source) {
-        for address in source.addresses() {
-            if let Entry::Occupied(mut listed) = self.queries.entry(address) {
+        for number in source.numbers() {
+            if let Entry::Occupied(mut listed) = self.queries.entry(number) {
                 listed.get_mut().retain(|(other, _)| *other != key);
                 if listed.get().is_empty() {
                     listed.remove();

@@ -9,7 +9,7 @@ mod login;
 mod tickets;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -61,7 +61,7 @@ pub(crate) struct Authentication {
 struct State {
     tickets: Tickets,
     /// The live sessions of each subject.
-    live: HashMap<Arc<str>, HashMap<u64, Arc<Authority>>>,
+    live: HashMap<Arc<str>, BTreeMap<u64, Arc<Authority>>>,
     /// For each call of `authenticate` that is under way the subjects that were revoked since it began.
     under_way: HashMap<u64, Vec<Arc<str>>>,
     next: u64,
@@ -127,7 +127,7 @@ impl Authentication {
             revoked.push(subject.into());
         }
         let live = state.live.get(subject);
-        let live: Vec<_> = live.into_iter().flat_map(HashMap::values).cloned().collect();
+        let live: Vec<_> = live.into_iter().flat_map(BTreeMap::values).cloned().collect();
         drop(state);
         for authority in &live {
             authority.end();

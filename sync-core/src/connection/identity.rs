@@ -4,13 +4,13 @@ use std::{
     future::pending,
     pin::pin,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::Connection;
@@ -141,6 +141,7 @@ impl Connection {
             // It may have ended before this looks.
             let authority = identity.session(|_| true).await;
             tokio::select! {
+                biased;
                 () = authority.ended() => {
                     if authority.has_expired() {
                         authority.end();
@@ -176,9 +177,7 @@ impl Connection {
         }
         identity.become_known(session, token);
         // What was sent under the old one has left by then, or does not any more.
-        timeout_at(deadline.into(), self.outbox.sent_before(mark))
-            .await
-            .map_err(|_| DisconnectReason::Revoked)
+        timeout_at(deadline, self.outbox.sent_before(mark)).await.map_err(|_| DisconnectReason::Revoked)
     }
 }
 

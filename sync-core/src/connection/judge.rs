@@ -32,6 +32,7 @@ impl Connection {
             asked.extend(self.outbox.rescope_work().into_iter().map(|work| self.ask(work)));
             let deadline = deadlines.first();
             tokio::select! {
+                biased;
                 Some(judged) = asked.next() => self.judged(judged, pages),
                 () = self.outbox.rescope_woken() => {}
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {

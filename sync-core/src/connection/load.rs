@@ -89,6 +89,7 @@ impl Connection {
                 self.window(&work);
             } else {
                 tokio::select! {
+                    biased;
                     load = loads.recv() => match load {
                         Some(load) => self.begin(load, pages).await,
                         None => return std::future::pending().await,

@@ -13,13 +13,16 @@ mod load;
 
 use std::{
     sync::{Arc, OnceLock},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use parking_lot::Mutex;
-use tokio::{sync::mpsc, time};
+use tokio::{
+    sync::mpsc,
+    time::{self, Instant},
+};
 use tokio_tungstenite::tungstenite::{
     self, Utf8Bytes,
     error::{CapacityError, Error as SocketError},
@@ -86,7 +89,8 @@ where
 {
     let (mut sink, mut stream) = socket.split();
     let outbox = engine.outbox();
-    let session = Mutex::new(Session::new(engine.limits().clone(), identity.is_some(), Instant::now()));
+    let session =
+        Mutex::new(Session::new(engine.limits().clone(), identity.is_some(), Instant::now().into_std()));
     let connection = Connection { engine, outbox, session, claim: OnceLock::new(), identity };
     // The session lets so many mutations in, so `read` waits here for reads of created rows alone.
     let (to_decide, mutations) = mpsc::channel(connection.engine.limits().in_flight.max(1));
@@ -102,14 +106,16 @@ where
         let mut judge = std::pin::pin!(connection.judge(&pages));
         let mut decided = false;
         loop {
+            // In the order in which one makes work for the next, so that what comes of a message leaves in the same turn; none of them is ready twice.
             tokio::select! {
-                reason = &mut read => break Err(reason),
-                reason = &mut write => break Ok(reason),
-                () = &mut decide, if !decided => decided = true,
-                () = &mut load => {}
-                reason = &mut judge => break Err(reason),
-                reason = &mut guard => break Err(reason),
+                biased;
                 _ = stopping.wait_for(|stopping| *stopping) => break Err(DisconnectReason::Shutdown),
+                reason = &mut guard => break Err(reason),
+                reason = &mut read => break Err(reason),
+                () = &mut decide, if !decided => decided = true,
+                reason = &mut judge => break Err(reason),
+                () = &mut load => {}
+                reason = &mut write => break Ok(reason),
             }
         }
     };
@@ -122,6 +128,7 @@ where
                 if reason == DisconnectReason::Shutdown {
                     // `read` is gone, and with it the sender: `decide` ends after what it has.
                     tokio::select! {
+                        biased;
                         () = &mut decide => {}
                         reason = &mut write => return reason,
                     }
@@ -135,6 +142,7 @@ where
                 _ => limits.pong_timeout,
             };
             tokio::select! {
+                biased;
                 ended = time::timeout(patience, last_words) => ended.unwrap_or(reason),
                 reason = &mut guard, if !reason.is_at_once() => reason,
             }
@@ -212,7 +220,7 @@ impl Connection {
                     Err(Refusal { error, unauthenticated }) => {
                         self.refuse(&subject, &error);
                         let mut session = self.session.lock();
-                        session.hello_refused(unauthenticated, Instant::now()).map_or(Ok(()), Err)
+                        session.hello_refused(unauthenticated, Instant::now().into_std()).map_or(Ok(()), Err)
                     }
                 };
             }
@@ -287,8 +295,9 @@ impl Connection {
         loop {
             let due = self.session.lock().next_tick();
             let ping = tokio::select! {
+                biased;
                 () = self.outbox.woken() => false,
-                () = time::sleep_until(due.into()) => match self.session.lock().tick(Instant::now()) {
+                () = time::sleep_until(due.into()) => match self.session.lock().tick(Instant::now().into_std()) {
                     Some(Tick::Ping) => true,
                     Some(Tick::Close(reason)) => {
                         self.outbox.close(reason);

@@ -148,6 +148,7 @@ impl Engine {
         let mut reading = FuturesUnordered::new();
         loop {
             tokio::select! {
+                biased;
                 refill = self.hub.refill(), if reading.len() < REFILLS => reading.push(self.refill_one(refill)),
                 Some(()) = reading.next() => {}
             }

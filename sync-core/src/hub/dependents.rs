@@ -55,7 +55,7 @@ impl Dependents {
             }
         }
         // The first of each.
-        touched.sort_by_key(|(filter, seq)| (Arc::as_ptr(filter).addr(), *seq));
+        touched.sort_by_key(|(filter, seq)| (filter.number(), *seq));
         touched.dedup_by(|(a, _), (b, _)| Arc::ptr_eq(a, b));
         touched
     }

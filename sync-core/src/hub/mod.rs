@@ -19,7 +19,7 @@ mod window;
 mod window_tests;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
@@ -82,8 +82,8 @@ pub(crate) struct Hub {
     /// By model.
     queries: Mutex<HashMap<&'static str, Queries>>,
     dependents: Arc<Dependents>,
-    /// By the address of the outbox.
-    connections: Mutex<HashMap<usize, Weak<Outbox>>>,
+    /// By the number of the outbox.
+    connections: Mutex<BTreeMap<u64, Weak<Outbox>>>,
     /// Who waits for the head to reach a seq.
     waiting: Mutex<Vec<(Seq, Weak<Outbox>)>>,
     refills: Refills,
@@ -106,7 +106,7 @@ impl Hub {
 
     /// A connection begins; it ends with [`disconnect`](Self::disconnect).
     pub(crate) fn connect(&self, outbox: &Arc<Outbox>) {
-        self.connections.lock().insert(Arc::as_ptr(outbox).addr(), Arc::downgrade(outbox));
+        self.connections.lock().insert(outbox.number(), Arc::downgrade(outbox));
     }
 
     /// A connection has ended.
@@ -114,7 +114,7 @@ impl Hub {
         for source in outbox.clear() {
             self.leave(&source, outbox);
         }
-        self.connections.lock().remove(&Arc::as_ptr(outbox).addr());
+        self.connections.lock().remove(&outbox.number());
     }
 
     /// Stops every subscription of every connection after what is published by now, until `read` has said again what it may see.
@@ -228,8 +228,9 @@ impl Hub {
         let (subscribed, wanted) = {
             let queries = self.queries.lock();
             self.head.fetch_max(to, Ordering::AcqRel);
-            let all: Vec<_> =
+            let mut all: Vec<_> =
                 queries.values().flat_map(|of_model| of_model.by_shape.values()).cloned().collect();
+            all.sort_by_key(|query| query.number());
             let mut wanted = Dirty::default();
             for query in &all {
                 if let Some(window) = &query.window {
@@ -279,8 +280,8 @@ impl Hub {
 struct Dirty {
     /// What has something new, and how many bytes of it.
     queries: Vec<(Arc<Query>, usize)>,
-    /// Who has something new, by the address of the outbox, and how many bytes of it.
-    marked: HashMap<usize, (Arc<Outbox>, usize)>,
+    /// Who has something new, by the number of the outbox, and how many bytes of it.
+    marked: BTreeMap<u64, (Arc<Outbox>, usize)>,
     /// Windows that have changed.
     windows: Vec<Arc<Query>>,
     /// Whose windows have what they waited for, or cannot have it.
@@ -326,13 +327,13 @@ impl Dirty {
     /// Tells connections which of their queries have something new.
     fn mark(&mut self) {
         let mut queries = std::mem::take(&mut self.queries);
-        queries.sort_by_key(|(query, _)| Arc::as_ptr(query).addr());
+        queries.sort_by_key(|(query, _)| query.number());
         for of_query in queries.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
             let Some((query, _)) = of_query.first() else { continue };
             let bytes: usize = of_query.iter().map(|(_, bytes)| bytes).sum();
             for outbox in query.subscribers() {
                 outbox.mark(query);
-                self.marked.entry(Arc::as_ptr(&outbox).addr()).or_insert((outbox, 0)).1 += bytes;
+                self.marked.entry(outbox.number()).or_insert((outbox, 0)).1 += bytes;
             }
         }
     }
@@ -378,12 +379,12 @@ fn put(transaction: &Published, queries: &HashMap<&'static str, Queries>, dirty:
         });
     }
     // A query's together, in the order of the changes. Many may hear of one change: none is looked for among them.
-    concerned.sort_by_key(|(query, _)| Arc::as_ptr(query).addr());
+    concerned.sort_by_key(|(query, _)| query.number());
     for of_query in concerned.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
         let Some((query, _)) = of_query.first() else { continue };
         dirty.push(query, seq, of_query.iter().map(|(_, entry)| entry.clone()).collect());
     }
-    moved.sort_by_key(|(query, _)| Arc::as_ptr(query).addr());
+    moved.sort_by_key(|(query, _)| query.number());
     for of_query in moved.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
         let Some((query, _)) = of_query.first() else { continue };
         let Some(window) = &query.window else { continue };

@@ -1,8 +1,11 @@
 //! One query: who subscribed to it, what a change is to it, and the messages that say so.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Weak},
+    collections::{BTreeMap, btree_map::Entry},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -29,8 +32,9 @@ pub(crate) struct Query {
     pub(super) tail: Mutex<Tail>,
     /// What is known of a window. Used under the lock of the hub's queries alone.
     pub(super) window: Option<Mutex<Window>>,
-    /// By the address of the outbox.
-    subscribers: Mutex<HashMap<usize, Subscriber>>,
+    /// By the number of the outbox.
+    subscribers: Mutex<BTreeMap<u64, Subscriber>>,
+    number: u64,
 }
 
 /// A connection, and how many of its subscriptions are to the one query.
@@ -47,7 +51,22 @@ impl Query {
         route: Option<Route>,
         window: Option<Mutex<Window>>,
     ) -> Self {
-        Self { model, shape, route, tail: Mutex::new(Tail::new()), window, subscribers: Mutex::default() }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self {
+            model,
+            shape,
+            route,
+            tail: Mutex::new(Tail::new()),
+            window,
+            subscribers: Mutex::default(),
+            number,
+        }
+    }
+
+    /// Names it, in the order in which they are made, which is the same in every run.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(super) fn names(&self) -> Names {
@@ -71,13 +90,13 @@ impl Query {
     pub(super) fn add(&self, outbox: &Arc<Outbox>) {
         let mut subscribers = self.subscribers.lock();
         let new = || Subscriber { outbox: Arc::downgrade(outbox), count: 0 };
-        subscribers.entry(Arc::as_ptr(outbox).addr()).or_insert_with(new).count += 1;
+        subscribers.entry(outbox.number()).or_insert_with(new).count += 1;
     }
 
     /// Whether nobody is left.
     pub(super) fn remove(&self, outbox: &Arc<Outbox>) -> bool {
         let mut subscribers = self.subscribers.lock();
-        if let Entry::Occupied(mut subscriber) = subscribers.entry(Arc::as_ptr(outbox).addr()) {
+        if let Entry::Occupied(mut subscriber) = subscribers.entry(outbox.number()) {
             subscriber.get_mut().count -= 1;
             if subscriber.get().count == 0 {
                 subscriber.remove();

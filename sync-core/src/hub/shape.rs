@@ -106,9 +106,9 @@ impl Source {
         self.shape.first.is_some()
     }
 
-    /// The addresses of its queries, in the order of the places.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = usize> {
-        self.legs.iter().map(|leg| Arc::as_ptr(leg).addr())
+    /// The numbers of its queries, in the order of the places.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.legs.iter().map(|leg| leg.number())
     }
 
     /// Whether `query` is one of its.

@@ -103,9 +103,9 @@ impl State {
         let mut marked = std::mem::take(&mut self.marked);
         marked.sort_unstable();
         marked.dedup();
-        marked.retain(|address| {
+        marked.retain(|number| {
             let mut is_left = false;
-            for (key, leg) in self.queries.get(address).into_iter().flatten() {
+            for (key, leg) in self.queries.get(number).into_iter().flatten() {
                 let mut subscriptions = self.subscriptions.iter_mut();
                 let Some(subscription) = subscriptions.find(|subscription| subscription.key == *key) else {
                     continue;
