@@ -124,9 +124,10 @@ export class Rows {
     if (!this.holds || change.seq <= this.#complete) return;
     const changed = version(change);
     if (changed.row && !this.holds(changed.row)) changed.row = undefined;
-    if (this.#waiting) {
+    // Before that, what others are told of as it happens says nothing here: all up to there comes for this subscription itself.
+    if (this.#ready) {
       this.#wait(change.model[this.#idName], changed);
-      if (this.#ready) this.#ready.seq = Math.max(this.#ready.seq, change.seq);
+      this.#ready.seq = Math.max(this.#ready.seq, change.seq);
     } else if (this.status === "live") this.#apply(change.model[this.#idName], changed);
     this.#hear(change.seq);
   }
@@ -171,6 +172,9 @@ export class Rows {
    */
   live(seq, cursor) {
     this.#ready = { seq, cursor };
+    if (this.#waiting) return;
+    this.#waiting = new Map();
+    this.#whole = false;
   }
 
   /** A frame has been read: applies what has come. */
@@ -179,7 +183,7 @@ export class Rows {
     if (!this.#ready) return;
     const { seq, cursor } = this.#ready;
     const waiting = this.#waiting ?? new Map();
-    if (this.#waiting && this.#whole) {
+    if (this.#whole) {
       this.replaced = seq;
       this.#tombstones.clear();
       for (const [id] of this.rows) if (!waiting.get(id)?.row) this.#drop(id);

@@ -257,7 +257,8 @@ export class Connection {
     for (const subscription of this.subscriptions.values()) {
       if (subscription.mode !== "live") continue;
       Object.assign(subscription, { mode: subscription.window ? "pages" : "catch-up", from: this.#server.seq, after: 0 });
-      if (subscription.window) this.#line.push({ method: "reset", id: subscription.id, reason: "window" });
+      const { id, window } = subscription;
+      this.#line.push(window ? { method: "reset", id, reason: "window" } : { method: "behind", id });
     }
   }
 
