@@ -76,9 +76,8 @@ export class Rows {
   begin(epoch) {
     if (epoch !== this.epoch) this.#forget();
     this.epoch = epoch;
-    this.#waiting = new Map();
     this.#ready = undefined;
-    this.#whole = this.cursor === undefined;
+    this.#gather(this.cursor === undefined);
   }
 
   /** The line is lost, or the rows are being caught up with. */
@@ -100,8 +99,7 @@ export class Rows {
   /** The cursor cannot be continued: everything is sent anew. */
   reset() {
     this.stale();
-    this.#waiting = new Map();
-    this.#whole = true;
+    this.#gather(true);
   }
 
   /**
@@ -117,6 +115,12 @@ export class Rows {
   catchUp(changes) {
     this.#ready = undefined;
     for (const change of changes) this.#wait(change.model[this.#idName], version(change));
+  }
+
+  /** What comes waits until it is complete. @param {boolean} whole it is all there is */
+  #gather(whole) {
+    this.#whole = whole;
+    return (this.#waiting = new Map());
   }
 
   /** @param {Change} change one that just happened, of any row of the model: whether it is one of these is to be judged */
@@ -172,17 +176,15 @@ export class Rows {
    */
   live(seq, cursor) {
     this.#ready = { seq, cursor };
-    if (this.#waiting) return;
-    this.#waiting = new Map();
-    this.#whole = false;
+    if (!this.#waiting) this.#gather(false);
   }
 
   /** A frame has been read: applies what has come. */
   show() {
     this.reached = Math.max(this.reached, this.#heard);
-    if (!this.#ready) return;
+    if (!this.#ready || !this.#waiting) return;
     const { seq, cursor } = this.#ready;
-    const waiting = this.#waiting ?? new Map();
+    const waiting = this.#waiting;
     if (this.#whole) {
       this.replaced = seq;
       this.#tombstones.clear();
@@ -214,14 +216,14 @@ export class Rows {
    * @param {Version} version
    */
   #wait(id, version) {
-    if (!this.#waiting) {
+    let waiting = this.#waiting;
+    if (!waiting) {
       // Not asked for: the server could not keep this client live, and catches it up.
       this.stale();
-      this.#waiting = new Map();
-      this.#whole = false;
+      waiting = this.#gather(false);
     }
-    const other = this.#waiting.get(id);
-    if (!other || version.seq > other.seq) this.#waiting.set(id, version);
+    const other = waiting.get(id);
+    if (!other || version.seq > other.seq) waiting.set(id, version);
   }
 
   /**

@@ -152,8 +152,6 @@ struct State {
     begun: Vec<Beginning>,
     /// The number of the last hold.
     holds: u64,
-    /// Word that subscriptions are not live any more, or begin anew. It leaves before all else: what is told of the others does not say how far these are.
-    first: Vec<(SubscriptionKey, Bytes)>,
     /// Every live subscription has had everything up to here.
     delivered: Seq,
     /// At least what of any subscription's changes waits, in bytes.
@@ -212,6 +210,8 @@ struct Subscription {
     ends_at_live: bool,
     /// The client takes it for live.
     was_live: bool,
+    /// That it is not live any more, or begins anew. It leaves before all else: what is told of the others does not say how far this one is.
+    word: Option<Bytes>,
 }
 
 /// How far a subscription is.
@@ -444,8 +444,19 @@ impl Outbox {
         let was_live = false;
         let is_held = held.before().is_some();
         state.list(key, &source);
-        let subscription =
-            Subscription { key, load, asked, source, held, depends, phase, position, ends_at_live, was_live };
+        let subscription = Subscription {
+            key,
+            load,
+            asked,
+            source,
+            held,
+            depends,
+            phase,
+            position,
+            ends_at_live,
+            was_live,
+            word: None,
+        };
         state.subscriptions.push(subscription);
         drop(state);
         drop(begun);
@@ -528,7 +539,6 @@ impl Outbox {
         let mut state = self.state.lock();
         let at = state.subscriptions.iter().position(|subscription| subscription.key == key)?;
         state.drop_answers(key);
-        state.first.retain(|(other, _)| *other != key);
         let source = state.subscriptions.swap_remove(at).source;
         state.unlist(key, &source);
         drop(state);
@@ -647,9 +657,7 @@ impl State {
         } else {
             subscription.phase = Phase::Loading;
         }
-        let message = response::reset(subscription.asked.id.as_ref(), reason);
-        self.first.retain(|(other, _)| *other != key);
-        self.first.push((key, message));
+        subscription.word = Some(response::reset(subscription.asked.id.as_ref(), reason));
         Some(LoadKey { key, load })
     }
 
@@ -675,8 +683,7 @@ impl State {
             subscription.position = Position::Log(had);
             if let Phase::Live = subscription.phase {
                 subscription.phase = Phase::Joining { at_least: had };
-                let message = subscription.asked.id.as_ref().map(response::behind);
-                self.first.extend(message.map(|message| (subscription.key, message)));
+                subscription.word = subscription.asked.id.as_ref().map(response::behind);
             }
         }
         for key in windows {

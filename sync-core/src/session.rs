@@ -1,12 +1,10 @@
 //! One client's side of the protocol, as a state machine: messages and times in, what is to be done out. No I/O, no clock.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use crate::{
     Error, ErrorCode,

@@ -89,8 +89,7 @@ where
 {
     let (mut sink, mut stream) = socket.split();
     let outbox = engine.outbox();
-    let session =
-        Mutex::new(Session::new(engine.limits().clone(), identity.is_some(), Instant::now().into_std()));
+    let session = Mutex::new(Session::new(engine.limits().clone(), identity.is_some(), Instant::now()));
     let connection = Connection { engine, outbox, session, claim: OnceLock::new(), identity };
     // The session lets so many mutations in, so `read` waits here for reads of created rows alone.
     let (to_decide, mutations) = mpsc::channel(connection.engine.limits().in_flight.max(1));
@@ -220,7 +219,7 @@ impl Connection {
                     Err(Refusal { error, unauthenticated }) => {
                         self.refuse(&subject, &error);
                         let mut session = self.session.lock();
-                        session.hello_refused(unauthenticated, Instant::now().into_std()).map_or(Ok(()), Err)
+                        session.hello_refused(unauthenticated, Instant::now()).map_or(Ok(()), Err)
                     }
                 };
             }
@@ -297,7 +296,7 @@ impl Connection {
             let ping = tokio::select! {
                 biased;
                 () = self.outbox.woken() => false,
-                () = time::sleep_until(due.into()) => match self.session.lock().tick(Instant::now().into_std()) {
+                () = time::sleep_until(due) => match self.session.lock().tick(Instant::now()) {
                     Some(Tick::Ping) => true,
                     Some(Tick::Close(reason)) => {
                         self.outbox.close(reason);

@@ -121,21 +121,23 @@ impl Source {
     /// happened.
     pub(crate) fn messages<'a>(&self, log: impl IntoIterator<Item = &'a Published>) -> Vec<Bytes> {
         let shows = |body: &Option<Bytes>| body.as_ref().is_some_and(|body| self.shape.filter.matches(body));
-        let mut told: Vec<(Seq, PublishedChange, View)> = Vec::new();
+        // Each with the first of its row, by which its creator recognises it, whatever has become of it since.
+        let mut told: Vec<(Seq, &PublishedChange, &PublishedChange, View)> = Vec::new();
         let mut last_of = HashMap::new();
         for Published { seq, changes } in log {
             for change in changes.iter().filter(|change| change.model == self.model) {
                 let Some(view) = View::of(shows(&change.old), shows(&change.new)) else { continue };
-                let earlier = last_of.insert(&change.key, told.len()).map(|at| &told[at].1);
-                let first = earlier.unwrap_or(change);
-                // Its creator recognises a row by that, whatever has become of it since.
-                let (cid, old) = (first.cid.clone(), first.old.clone());
-                told.push((*seq, PublishedChange { cid, old, ..change.clone() }, view));
+                let first = last_of.insert(&change.key, told.len()).map_or(change, |at| told[at].1);
+                told.push((*seq, first, change, view));
             }
         }
-        let is_last = |at: usize, key: &Key| last_of.get(key) == Some(&at);
-        let last = told.iter().enumerate().filter(|(at, (_, change, _))| is_last(*at, &change.key));
-        last.map(|(_, (seq, change, view))| Encoded::new(change, *seq).message(*view)).collect()
+        let is_last = |at: &usize, key: &Key| last_of.get(key) == Some(at);
+        let last = told.iter().enumerate().filter(|(at, (_, _, change, _))| is_last(at, &change.key));
+        last.map(|(_, &(seq, first, change, view))| {
+            let change = PublishedChange { cid: first.cid.clone(), old: first.old.clone(), ..change.clone() };
+            Encoded::new(&change, seq).message(view)
+        })
+        .collect()
     }
 
     /// How many bytes stand after the places, in the longest of the tails.

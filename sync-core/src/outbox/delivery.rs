@@ -34,8 +34,8 @@ impl Outbox {
             // After the head: what is marked later is beyond it.
             state.marked.append(&mut self.marked.lock());
             made_room = state.answer_bytes + state.outcome_bytes >= self.limit;
-            for (_, message) in std::mem::take(&mut state.first) {
-                frames.push(message, true);
+            for word in state.subscriptions.iter_mut().filter_map(|subscription| subscription.word.take()) {
+                frames.push(word, true);
             }
             state.deliver(head, &mut frames);
             if state.subscriptions.iter().all(|subscription| matches!(subscription.phase, Phase::Live)) {
