@@ -236,6 +236,31 @@ async fn malformed_messages_are_told_what_is_wrong() {
             "bad_request",
             "not a message: field `method` is given twice at line 1 column 25",
         ),
+        (
+            r#"{"method":"create","modelname":"Todo","model":{"title":"a","\u0074itle":"b"}}"#,
+            "bad_request",
+            "`model`: field `title` is given twice",
+        ),
+        (
+            r#"{"method":"patch","modelname":"Todo","model":{"id":1,"title":[{"x":1,"x":2}]}}"#,
+            "bad_request",
+            "`model`: field `x` is given twice",
+        ),
+        (
+            r#"{"method":"action","modelname":"Closed","action":"knock","args":{"a":1,"a":1}}"#,
+            "bad_request",
+            "`args`: field `a` is given twice",
+        ),
+        (
+            r#"{"method":"read","modelname":"Task","where":{"list":{"eq":{"x":1,"x":2}}}}"#,
+            "bad_request",
+            "`where`: field `x` is given twice",
+        ),
+        (
+            r#"{"method":"batch","requests":[{"method":"create","modelname":"Todo","model":{"title":"a","title":"b"}}]}"#,
+            "bad_request",
+            "`model`: field `title` is given twice",
+        ),
         (r#"{"method":"read"}"#, "bad_request", "`read` needs `modelname`"),
         (r#"{"method":"subscribe","modelname":"Todo"}"#, "bad_request", "`subscribe` needs `id`"),
         (

@@ -1,6 +1,7 @@
 //! The wire protocol: what messages are, and how they are read and written. No I/O, no state.
 
 mod depth;
+mod duplicates;
 pub(crate) mod filter;
 pub(crate) mod place;
 pub(crate) mod reference;

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::{RequestId, reference};
+use super::{RequestId, duplicates, reference};
 use crate::{
     Error, ErrorCode, Result,
     model::Key,
@@ -219,9 +219,10 @@ const FIELDS: [(&str, &[&str]); 5] = [
 /// The other mutations.
 const ACTION: &str = "action";
 const BATCH: &str = "batch";
+const REQUESTS: &str = "requests";
 
 const ACTION_FIELDS: [&str; 4] = ["id", "modelname", "action", "args"];
-const BATCH_FIELDS: [&str; 2] = ["id", "requests"];
+const BATCH_FIELDS: [&str; 2] = ["id", REQUESTS];
 
 /// The most requests in a batch.
 const MAX_BATCH: usize = 100;
@@ -407,17 +408,27 @@ impl<'a> Fields<'a> {
         self.text("modelname").ok().flatten().filter(|name| name.len() <= MAX_NAME).map(Into::into)
     }
 
-    /// Whether all fields belong to the method.
+    /// Whether all fields belong to the method, and none has an object with a name twice in it.
     fn check(&self, method: &str, known: &[&str]) -> Result<()> {
         let is_unknown = |name: &str| !known.contains(&name) && name != "method" && name != "ack";
-        match self.0.fields.iter().find(|(name, _)| is_unknown(name)) {
-            None => Ok(()),
-            Some((name, _)) => {
-                let mut known = known.to_vec();
-                known.push("ack");
-                Err(bad(format!("`{method}` has no field `{}`; it has {}", shown(name), known.join(", "))))
+        if let Some((name, _)) = self.0.fields.iter().find(|(name, _)| is_unknown(name)) {
+            let mut known = known.to_vec();
+            known.push("ack");
+            return Err(bad(format!(
+                "`{method}` has no field `{}`; it has {}",
+                shown(name),
+                known.join(", ")
+            )));
+        }
+        for (name, value) in &self.0.fields {
+            // The requests of a batch are looked at one by one.
+            if name != REQUESTS
+                && let Some(twice) = duplicates::find(value.get())
+            {
+                return Err(bad(format!("`{name}`: field `{twice}` is given twice")));
             }
         }
+        Ok(())
     }
 
     fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>> {
@@ -600,7 +611,7 @@ impl<'a> Fields<'a> {
     }
 
     fn batch(&self) -> Result<Vec<BatchStep>> {
-        let requests = Self::required(BATCH, "requests", self.0.get("requests"))?;
+        let requests = Self::required(BATCH, REQUESTS, self.0.get(REQUESTS))?;
         let requests: Vec<&RawValue> = serde_json::from_str(requests.get())
             .map_err(|_| bad("`requests` must be a list of requests".into()))?;
         if requests.is_empty() || requests.len() > MAX_BATCH {
