@@ -69,6 +69,9 @@ mod config;
 mod connection;
 #[cfg(feature = "server")]
 mod engine;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "server")]
 mod hub;
 #[cfg(feature = "server")]

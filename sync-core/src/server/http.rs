@@ -1,6 +1,6 @@
 //! HTTP: the routes, the upgrade to a WebSocket, and the accept loop of `run`.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -20,7 +20,12 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::watch, time};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::watch,
+    time,
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -222,12 +227,63 @@ impl Handshake {
     }
 }
 
+/// What connections are read by.
+fn http(limits: &Limits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.handshake_timeout);
+    http
+}
+
+/// Answers the requests of one connection, until it ends or becomes a WebSocket.
+fn connection<S>(
+    http: &http1::Builder,
+    stream: S,
+    address: SocketAddr,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send + use<S>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = TowerToHyperService::new(router);
+    // As `into_make_service_with_connect_info` of axum says it.
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(address));
+        service.call(request)
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    async move {
+        let mut connection = pin!(connection);
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = stopped(&mut stopping) => {
+                // What is being answered is, and nothing after it.
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, "an HTTP connection failed");
+        }
+    }
+}
+
+/// Serves one connection that is no socket.
+#[cfg(feature = "fuzzing")]
+pub(super) async fn serve_stream<S>(stream: S, router: Router, shared: &Shared)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let http = http(shared.engine.limits());
+    connection(&http, stream, nowhere, router, shared.stopping.subscribe()).await;
+}
+
 /// Accepts and serves until the server stops; then waits for the requests that are being answered.
 pub(super) async fn serve(listener: TcpListener, router: Router, shared: &Shared) {
     let mut stopping = shared.stopping.subscribe();
     let requests = watch::Sender::new(0);
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(shared.engine.limits().handshake_timeout);
+    let http = http(shared.engine.limits());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -245,28 +301,10 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shared: &Shared
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was refused");
         }
-        let service = TowerToHyperService::new(router.clone());
-        // As `into_make_service_with_connect_info` of axum says it.
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(address));
-            service.call(request)
-        });
-        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let open = Open::new(&requests);
-        let mut stopping = shared.stopping.subscribe();
+        let connection = connection(&http, stream, address, router.clone(), shared.stopping.subscribe());
         tokio::spawn(async move {
-            let mut connection = pin!(connection);
-            let served = tokio::select! {
-                served = connection.as_mut() => served,
-                () = stopped(&mut stopping) => {
-                    // What is being answered is, and nothing after it.
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = served {
-                tracing::debug!(%error, "an HTTP connection failed");
-            }
+            connection.await;
             drop(open);
         });
     }

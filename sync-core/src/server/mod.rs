@@ -228,6 +228,15 @@ impl Running {
         Ok(())
     }
 
+    /// Serves one connection that is no socket, until it ends or becomes a WebSocket.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) async fn serve_stream<S>(&self, stream: S)
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    {
+        http::serve_stream(stream, self.router(), &self.shared).await;
+    }
+
     /// Text that stands for a session once, within 30 seconds: for clients that can neither send a cookie nor wait with their token until they are
     /// connected. Make it in a route of your own, after your own sign-in, and give it to the client, which connects to `/sync?ticket=…`; there
     /// the function of [`ServerBuilder::authenticate`] has it from [`Login::ticket`](crate::Login::ticket).

@@ -1,0 +1,7 @@
+//! The target `handshake` for cargo-fuzz: see `tests/fuzz/README.md`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| sync_fuzz::targets::handshake::run(
+    input,
+    &mut sync_fuzz::Notes::default()
+));
