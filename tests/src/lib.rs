@@ -8,6 +8,7 @@ pub mod mirror;
 pub mod models;
 pub mod plain;
 pub mod process;
+pub mod proxy;
 
 use std::net::SocketAddr;
 
