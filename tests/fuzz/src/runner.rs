@@ -25,8 +25,9 @@ use crate::{Notes, Target};
 /// The largest input, in bytes.
 const MAX_INPUT: usize = 8 * 1024;
 
-/// The most inputs that are kept to be changed.
-const MAX_POOL: usize = 4000;
+/// The most inputs that are kept to be changed, and the most outcomes that are told apart: they are no growth of the target's.
+const MAX_POOL: usize = 1000;
+const MAX_SEEN: usize = 20_000;
 
 /// How long one input may take until it counts as a hang.
 const HANG: Duration = Duration::from_secs(20);
@@ -198,7 +199,9 @@ impl Fuzzer<'_> {
         match tried {
             Ok(notes) => {
                 let known = self.seen.len();
-                self.seen.extend(notes.iter().map(str::to_owned));
+                if known < MAX_SEEN {
+                    self.seen.extend(notes.iter().map(str::to_owned));
+                }
                 Ok(self.seen.len() > known)
             }
             Err(message) => {
