@@ -17,6 +17,17 @@ use tokio::{
     time,
 };
 
+#[cfg(feature = "simulation")]
+use {
+    crate::{
+        authentication::Opening,
+        connection::{self, Identity},
+    },
+    ::http::HeaderMap,
+    futures_util::{Sink, Stream},
+    tokio_tungstenite::tungstenite::{Error as SocketError, Message},
+};
+
 use self::origin::Origins;
 use crate::{
     Error, Limits, Result, Session, Ticket,
@@ -322,6 +333,21 @@ impl Running {
     /// goes on; else the client gets the rows that it may see now instead. A connection of which a handler does not answer within a second is closed.
     pub fn scopes_changed(&self) {
         self.shared.engine.hub().rescope_all();
+    }
+
+    /// Serves a socket that is none of the network's, until it ends: as one that was just upgraded, without headers.
+    #[cfg(feature = "simulation")]
+    #[doc(hidden)]
+    pub async fn serve_socket<S>(&self, socket: S)
+    where
+        S: Stream<Item = Result<Message, SocketError>> + Sink<Message, Error = SocketError> + Send,
+    {
+        let Shared { engine, authentication, stopping, connections, .. } = &*self.shared;
+        let identity = authentication
+            .clone()
+            .map(|authentication| Identity::new(authentication, Opening::new(HeaderMap::new(), None, None)));
+        let _open = Open::new(connections);
+        connection::serve(socket, engine.clone(), identity, stopping.subscribe()).await;
     }
 
     /// Completes when [`stop`](Self::stop) is called.
