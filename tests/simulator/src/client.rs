@@ -501,7 +501,6 @@ impl Client {
                 mutation.id = Some(self.state.last);
             }
         }
-        self.is_welcome = true;
         for outcome in list(&welcome["outcomes"]) {
             self.decide(outcome);
         }
@@ -513,6 +512,8 @@ impl Client {
         }
         self.state.last = self.state.last.max(last);
         self.known = self.known.max(self.known_now());
+        // What is left goes now, and nothing before all outcomes are known.
+        self.is_welcome = true;
         self.flush();
         for index in 0..self.subscriptions.len() {
             if !self.subscriptions[index].is_refused {
