@@ -258,7 +258,7 @@ async fn write(client: &mut Client, count: u64, next: &mut u64) -> Vec<Duration>
     for _ in 0..count {
         let begun = Instant::now();
         *next += 1;
-        let row = json!({"method": "create", "id": *next, "modelname": "Todo", "model": {"title": next.to_string()}});
+        let row = json!({"method": "create", "id": *next, "ack": *next - 1, "modelname": "Todo", "model": {"title": next.to_string()}});
         assert_eq!(client.ask(&row).await["method"], "confirm");
         times.push(begun.elapsed());
     }
