@@ -9,6 +9,7 @@ pub mod models;
 pub mod plain;
 pub mod process;
 pub mod proxy;
+pub mod raw;
 
 use std::net::SocketAddr;
 

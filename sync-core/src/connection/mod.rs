@@ -180,7 +180,12 @@ impl Connection {
                     continue;
                 }
                 Some(Ok(Message::Binary(_))) => return DisconnectReason::Binary,
-                Some(Ok(Message::Close(_))) | None => return DisconnectReason::Gone,
+                Some(Ok(Message::Close(_))) => {
+                    // Its answer leaves with the next read, which finds the end: without one a browser takes the line for broken.
+                    drop(time::timeout(AT_ONCE, stream.next()).await);
+                    return DisconnectReason::Gone;
+                }
+                None => return DisconnectReason::Gone,
                 Some(Err(error)) => return reason_of(&error),
             };
             let now = SystemTime::now();
