@@ -62,6 +62,7 @@ need() {
 need cargo cargo || exit 2
 need node nodejs || exit 2
 need npm npm || exit 2
+need strace strace || exit 2
 
 say "npm packages of the tests"
 (cd tests && { [ -d node_modules ] && [ node_modules -nt package-lock.json ] || npm ci --no-audit --no-fund; }) || exit 2

@@ -10,6 +10,7 @@ pub mod plain;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod strace;
 
 use std::net::SocketAddr;
 

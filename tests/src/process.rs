@@ -6,8 +6,10 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
     thread,
+    time::Duration,
 };
 
 /// A running server process; killed when it is dropped.
@@ -16,6 +18,7 @@ pub struct ServerProcess {
     /// Where it listens.
     pub address: SocketAddr,
     child: Child,
+    lines: mpsc::Receiver<String>,
 }
 
 impl ServerProcess {
@@ -32,26 +35,76 @@ impl ServerProcess {
     /// # Panics
     /// When it ends before it listens, with what it said.
     pub fn start_with(program: &str, listen: SocketAddr, database: &Path, arguments: &[&OsStr]) -> Self {
-        let mut child = Command::new(program)
-            .args(["--listen", &listen.to_string(), "--store", &format!("sqlite:{}", database.display())])
-            .args(arguments)
-            .env("RUST_LOG", "info")
-            .env("NO_COLOR", "1")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(program);
+        Self::arguments(&mut command, listen, database).args(arguments);
+        Self::spawn(command).unwrap_or_else(|said| panic!("the server ended: {said:#?}"))
+    }
+
+    /// The arguments that every server here has.
+    pub fn arguments<'a>(command: &'a mut Command, listen: SocketAddr, database: &Path) -> &'a mut Command {
+        command.args(["--listen", &listen.to_string(), "--store", &format!("sqlite:{}", database.display())])
+    }
+
+    /// Starts a server, or something that becomes one, and waits until it says that it listens.
+    ///
+    /// # Errors
+    /// What it said, when it ends before it does.
+    ///
+    /// # Panics
+    /// When there is no such program.
+    pub fn spawn(mut command: Command) -> Result<Self, Vec<String>> {
+        let mut child =
+            command.env("RUST_LOG", "info").env("NO_COLOR", "1").stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
         let address = loop {
-            let Some(Ok(line)) = lines.next() else { panic!("the server ended: {said:#?}") };
+            let Some(Ok(line)) = lines.next() else {
+                child.wait().unwrap();
+                return Err(said);
+            };
             if let Some(rest) = line.split("listening on http://").nth(1) {
                 break rest.split(' ').next().unwrap().parse().unwrap();
             }
             said.push(line);
         };
         // So that it never waits for somebody to read its logs.
-        thread::spawn(move || lines.for_each(drop));
-        Self { address, child }
+        let (keep, kept) = mpsc::channel();
+        thread::spawn(move || {
+            for line in said.into_iter().map(Ok).chain(lines).map_while(Result::ok) {
+                let _ = keep.send(line);
+            }
+        });
+        Ok(Self { address, child, lines: kept })
+    }
+
+    /// Waits for the next line of its log that has this text; the line.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn says(&self, text: &str) -> String {
+        let mut said = Vec::new();
+        loop {
+            let Ok(line) = self.lines.recv_timeout(Duration::from_secs(20)) else {
+                panic!("it does not say `{text}`, but {said:#?}");
+            };
+            if line.contains(text) {
+                return line;
+            }
+            said.push(line);
+        }
+    }
+
+    /// The lines of its log that came since, and were not looked at.
+    pub fn said(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
+    /// Waits for its end, which something else brings about; how it ended.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// The process's id.

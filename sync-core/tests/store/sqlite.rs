@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, config::DbConfig};
 use sync_core::{
     Key, KeyKind,
     store::{ClientWrite, Decision, Outcome, SqliteStore, Store, Table},
@@ -302,13 +302,39 @@ async fn leaves_what_others_made_in_the_database_alone() {
     assert_eq!(before.query_row("SELECT name FROM users", (), |row| row.get::<_, String>(0)).unwrap(), "Ada");
 }
 
+/// The names and contents of the files of the database; the index of its log (`-shm`) is of no matter.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let files = fs::read_dir(folder).unwrap().map(|file| {
+        let file = file.unwrap();
+        (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())
+    });
+    let mut files: Vec<_> = files.filter(|(name, _)| !name.ends_with("-shm")).collect();
+    files.sort();
+    files
+}
+
 #[tokio::test]
-async fn refuses_a_later_format() {
-    let (folder, store) = open().await;
-    store.close().await.unwrap();
-    shell(folder.path()).execute_batch("UPDATE sync_meta SET value = 3 WHERE name = 'format'").unwrap();
-    let error = store.open(&tables()).await.unwrap_err().to_string();
-    assert!(error.contains("has format 3, and this version of sync-core reads format 2"), "{error}");
+async fn refuses_a_later_format_before_it_touches_it() {
+    // In the log only, in the database, and in one that the later version keeps in another mode.
+    for (later, logged) in [
+        ("UPDATE sync_meta SET value = 3 WHERE name = 'format'", true),
+        ("UPDATE sync_meta SET value = 3 WHERE name = 'format'", false),
+        ("UPDATE sync_meta SET value = 3 WHERE name = 'format'; PRAGMA journal_mode = DELETE", false),
+    ] {
+        let (folder, store) = open().await;
+        store.commit(vec![put("Todo", int(1), "x")]).await.unwrap();
+        store.close().await.unwrap();
+        let shell = shell(folder.path());
+        shell.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, logged).unwrap();
+        shell.execute_batch(later).unwrap();
+        shell.close().unwrap();
+        let before = files(folder.path());
+        let has_log = before.iter().any(|(name, content)| name.ends_with("-wal") && !content.is_empty());
+        assert_eq!(has_log, logged);
+        let error = store.open(&tables()).await.unwrap_err().to_string();
+        assert!(error.contains("has format 3, and this version of sync-core reads format 2"), "{error}");
+        assert!(files(folder.path()) == before, "{later}: it was changed (logged: {logged})");
+    }
 }
 
 /// As before there were subjects.

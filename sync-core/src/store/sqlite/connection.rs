@@ -2,13 +2,14 @@
 
 use std::{
     ffi::OsString,
+    fmt::Write as _,
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, types::ValueRef};
+use rusqlite::{Connection, OpenFlags, config::DbConfig, hooks::Wal, types::ValueRef};
 
 use super::error::cannot;
 use crate::store::StoreError;
@@ -34,9 +35,7 @@ impl Database {
         if path.is_dir() {
             return Err(StoreError::new(format!("the database {} is a folder", path.display())));
         }
-        let mut name = OsString::from(&path);
-        name.push("-lock");
-        let lock = PathBuf::from(name);
+        let lock = beside(&path, "-lock");
         let file = File::options().create(true).append(true).open(&lock).map_err(|error| {
             StoreError::new(format!("cannot create {}: {error}", lock.display())).with_source(error)
         })?;
@@ -58,10 +57,15 @@ impl Database {
         &self.path
     }
 
-    /// The connection that writes.
+    /// A look at the database before anything of it is changed; `None` where there is none yet.
+    pub(super) fn look(&self) -> rusqlite::Result<Option<Connection>> {
+        look(&self.path)
+    }
+
+    /// The connection that writes. What the log has is on the disk then.
     pub(super) fn writer(&self) -> Result<Connection, StoreError> {
         let what = format!("open the database {}", self.path.display());
-        let connection = self
+        let mut connection = self
             .connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
             .map_err(cannot(&what))?;
         for (pragma, wanted) in WRITER_PRAGMAS {
@@ -76,7 +80,42 @@ impl Database {
             .pragma_update(None, "cache_size", WRITER_CACHE_KIB)
             .and_then(|()| connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES))
             .map_err(cannot(&what))?;
+        self.settle(&connection)?;
+        // Instead of SQLite's own, which says nothing when it fails.
+        let mut checkpoints = Checkpoints::default();
+        connection
+            .wal_hook(Some(move |wal: &mut Wal, pages| {
+                checkpoints.committed(wal, pages);
+                Ok(())
+            }))
+            .map_err(cannot(&what))?;
         Ok(connection)
+    }
+
+    /// Has what the log (`-wal`) holds on the disk before anybody believes it.
+    ///
+    /// When a flush fails, the frames that it was for are in the file nevertheless, whole, and `SQLite` takes them for
+    /// committed when the next process opens it; but they may never have reached the disk. A flush alone does not
+    /// help: Linux takes the pages whose writing failed for written, and the next `fsync` says that all is well. So
+    /// the log is written again, over itself with the same bytes, and then flushed: if power is lost meanwhile, the
+    /// disk has the old bytes or the same ones. A checkpoint alone would begin to write into the database, and after
+    /// the loss of power rely on a log that is not there.
+    fn settle(&self, connection: &Connection) -> Result<(), StoreError> {
+        let log = beside(&self.path, "-wal");
+        if fs::metadata(&log).map_or(0, |log| log.len()) == 0 {
+            return Ok(());
+        }
+        let what = format!("flush {}", log.display());
+        // With the lock to write, no `sqlite3` shell can begin the log anew meanwhile.
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(cannot(&what))?;
+        let flushed = write_again(&log).and_then(|()| flush_folder(&self.path));
+        connection.execute_batch("ROLLBACK").map_err(cannot(&what))?;
+        flushed.map_err(|error| StoreError::new(format!("cannot {what}: {error}")).with_source(error))?;
+        // It may fail, on a full disk say: the log is as good.
+        if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())) {
+            tracing::warn!(%error, "a checkpoint of the database failed; it is tried again");
+        }
+        Ok(())
     }
 
     /// A connection that reads.
@@ -91,6 +130,116 @@ impl Database {
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         Ok(connection)
     }
+}
+
+/// Copies the log into the database now and then, as `SQLite` itself would, and says when that fails.
+#[derive(Debug, Default)]
+struct Checkpoints {
+    /// How many failed since the last that did not.
+    failed: u64,
+    warned: Option<Instant>,
+}
+
+impl Checkpoints {
+    /// A transaction was committed; the log has `pages`.
+    fn committed(&mut self, wal: &mut Wal, pages: i32) {
+        if pages < CHECKPOINT_PAGES {
+            return;
+        }
+        match wal.checkpoint() {
+            Ok(()) => {
+                if self.failed > 0 {
+                    tracing::info!(failed = self.failed, "checkpoints of the database work again");
+                }
+                *self = Self::default();
+            }
+            Err(error) => {
+                self.failed += 1;
+                if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+                    self.warned = Some(Instant::now());
+                    tracing::warn!(
+                        %error, failed = self.failed, log_pages = pages,
+                        "a checkpoint of the database failed; commits are in its log, which grows until one succeeds"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Opens a database that exists to look at it: neither it nor its log is changed. Where there is a log, `SQLite` may
+/// leave its index (`-shm`), as after any reader.
+pub(super) fn look(path: &Path) -> rusqlite::Result<Option<Connection>> {
+    let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+    let has_log = length(&beside(path, "-wal")) > 0;
+    if length(path) == 0 && !has_log {
+        return Ok(None);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = if has_log {
+        let connection = Connection::open_with_flags(path, flags)?;
+        // Who closes a database last copies its log and removes it.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection
+    } else {
+        // Without a log nothing needs to be created, not even an empty one.
+        Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI)?
+    };
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(Some(connection))
+}
+
+/// The URI of a file that nobody changes.
+fn immutable(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    #[cfg(unix)]
+    let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+    #[cfg(not(unix))]
+    let text = format!("/{}", path.display()).replace('\\', "/");
+    #[cfg(not(unix))]
+    let bytes = text.as_bytes();
+    for byte in bytes {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte));
+            }
+            // Writing to a string does not fail.
+            other => drop(write!(uri, "%{other:02x}")),
+        }
+    }
+    uri + "?immutable=1"
+}
+
+/// Writes a file over itself, with the same bytes, and flushes it.
+fn write_again(path: &Path) -> io::Result<()> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        let count = file.read(&mut chunk)?;
+        let Some(bytes) = chunk.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+        file.seek(SeekFrom::Current(-i64::try_from(count).map_err(io::Error::other)?))?;
+        file.write_all(bytes)?;
+    }
+    file.sync_all()
+}
+
+/// Has the names in the folder of this file on the disk.
+pub(super) fn flush_folder(path: &Path) -> io::Result<()> {
+    // Elsewhere folders cannot be opened, and need not be.
+    if cfg!(unix)
+        && let Some(folder) = path.parent()
+    {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// The path with more at the end of its name.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
 }
 
 /// Sets a pragma and reads it back: `SQLite` ignores what it cannot or will not do.
@@ -140,6 +289,12 @@ const WRITER_CACHE_KIB: i64 = -16 * 1024;
 
 /// A log that grew beyond this, behind a reader from outside that sat on an old snapshot, is cut when it is reset.
 const WAL_KEPT_BYTES: i64 = 64 << 20;
+
+/// `SQLite`'s own measure: 4 MiB of pages of 4 KiB.
+const CHECKPOINT_PAGES: i32 = 1_000;
+
+/// How often at most a failing checkpoint is logged.
+const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// How long to wait for another program that holds the database, which only one from outside does.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

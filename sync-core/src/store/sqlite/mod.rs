@@ -44,7 +44,9 @@ use crate::model::{Key, KeyKind};
 /// A store in an `SQLite` database: durable, in one file, for one process.
 ///
 /// A transaction that was committed is on the disk, in WAL mode with `synchronous=FULL`: it survives the loss of the
-/// process and of power.
+/// process and of power. What a process leaves in the log (`-wal`) is written and flushed again when the next one opens
+/// it, before anything of it is believed: the flush may have failed. A database that a later version has written is
+/// refused before anything of it is changed.
 ///
 /// # The file, to read with the `sqlite3` shell
 ///

@@ -23,7 +23,6 @@ pub(super) fn open(
     tables: &[Table],
     path: &Path,
 ) -> Result<(Tables, Opened), StoreError> {
-    check_format(connection, path)?;
     connection
         .execute_batch(OWN_TABLES)
         .and_then(|()| upgrade(connection))
@@ -73,8 +72,8 @@ struct StoredModel {
     columns: BTreeMap<String, String>,
 }
 
-/// Refuses a database that a later version of this crate has written.
-fn check_format(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+/// Refuses a database that a later version of this crate has written. To be asked before anything of it is changed.
+pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let format = || {
         if entry_named(connection, "sync_meta")?.is_none() {
             return Ok(None);

@@ -50,8 +50,11 @@ impl Writer {
     ) -> Result<(Self, Opened), StoreError> {
         rules::check_tables(tables)?;
         let database = Database::lock(path)?;
-        let connection = database.writer()?;
         let opening = format!("open the database {}", database.path().display());
+        if let Some(connection) = database.look().map_err(cannot(&opening))? {
+            schema::check_format(&connection, database.path())?;
+        }
+        let connection = database.writer()?;
         let (tables, opened) =
             transaction(&connection, &opening, || schema::open(&connection, tables, database.path()))?;
         let tables = Arc::new(tables);
