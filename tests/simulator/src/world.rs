@@ -606,12 +606,11 @@ impl World {
         }
         let person = self.clients[index].person;
         let is_so = (from..=truth.head).any(|at| {
-            let there = truth.row(row, at).filter(|(_, version)| {
-                truth
-                    .scopes(person, at, truth.head)
-                    .any(|scope| truth.is_in_answer(person, &subscription.asked, version, scope))
-            });
-            there.map(|(seq, _)| seq) == shown
+            let version = truth.row(row, at);
+            truth.scopes(person, at, truth.head).any(|scope| {
+                let is_in = |version: &Value| truth.is_in_answer(person, &subscription.asked, version, scope);
+                version.filter(|(_, version)| is_in(version)).map(|(seq, _)| seq) == shown
+            })
         });
         if is_so {
             return Ok(());
