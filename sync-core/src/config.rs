@@ -86,7 +86,8 @@ pub struct Limits {
     #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
     pub shutdown_timeout: Duration,
 
-    /// How long a client that is not seen is remembered, and with it the outcomes that it has not acknowledged (30 days).
+    /// How long a client that is not seen is remembered, and with it the outcomes that it has not acknowledged (30 days). A jump of the system's clock
+    /// while the server runs does not make it shorter.
     #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
     pub client_retention: Duration,
 }

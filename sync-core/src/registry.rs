@@ -154,6 +154,12 @@ impl Registry {
         )
     }
 
+    /// Without a model, for tests of what needs none.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        Self { models: BTreeMap::new(), typescript: Typescript::of(std::iter::empty()) }
+    }
+
     fn check(
         mut models: Vec<ModelRegistration>,
         mut handlers: Vec<HandlerRegistration>,

@@ -13,7 +13,6 @@ use uuid::Uuid;
 use super::{
     Claim, Engine,
     attempt::{Attempt, Ids},
-    millis,
     pipeline::{Confirmed, ConfirmedStep, Confirming, Effects, session_ended},
     plan::Refused,
     references::Creates,
@@ -268,7 +267,7 @@ impl Engine {
                 let mutation = |(client, id)| ClientWrite {
                     client,
                     subject: None,
-                    seen: millis(now),
+                    seen: self.retention.seen(now),
                     ack: None,
                     mutation: Some(MutationWrite { id, hash: mutation.hash, outcome }),
                 };

@@ -12,6 +12,7 @@ mod reads;
 mod recent;
 mod references;
 mod results;
+mod retention;
 mod scope;
 mod transaction;
 
@@ -32,6 +33,7 @@ use self::{
     clients::Clients,
     pipeline::{Effects, Pipeline},
     read_set::ReadSet,
+    retention::Retention,
 };
 use crate::{
     Error, ErrorCode, Result,
@@ -58,6 +60,7 @@ pub(crate) struct Engine {
     base: Arc<Base>,
     clients: Clients,
     limits: Limits,
+    retention: Retention,
     epoch: Uuid,
     stopping: AtomicBool,
 }
@@ -91,6 +94,7 @@ impl Engine {
             hub: Hub::new(head, limits.window_bytes),
             base,
             clients: Clients::default(),
+            retention: Retention::default(),
             stopping: AtomicBool::new(false),
             registry,
             store,
@@ -171,7 +175,7 @@ impl Engine {
         let record = match record {
             Some(record) if record.subject.is_some() || subject.is_none() => {
                 // Nobody waits for it: an acknowledgement that is lost comes again.
-                self.base.pipeline.note(hello.client, millis(now), hello.ack);
+                self.base.pipeline.note(hello.client, self.retention.seen(now), hello.ack);
                 record
             }
             None if hello.ack.is_some() => {
@@ -184,7 +188,7 @@ impl Engine {
                 let client = Some(ClientWrite {
                     client: hello.client,
                     subject: subject.map(|subject| (**subject).into()),
-                    seen: millis(now),
+                    seen: self.retention.seen(now),
                     ack: hello.ack,
                     mutation: None,
                 });
@@ -253,16 +257,28 @@ impl Engine {
     /// The client keeps the outcomes up to `ack`: their records go, soon.
     pub(crate) fn acknowledge(&self, claim: &Claim, ack: u64, now: SystemTime) {
         if claim.client.acknowledge(ack) {
-            self.base.pipeline.note(claim.client.id, millis(now), Some(ack));
+            self.base.pipeline.note(claim.client.id, self.retention.seen(now), Some(ack));
         }
     }
 
-    /// Forgets clients that were last seen more than `limits.client_retention` ago.
-    pub(crate) async fn forget_clients(&self, now: SystemTime) {
+    /// A clock that never jumps shows `steady`: to be told now and then.
+    pub(crate) fn passed(&self, steady: SystemTime) {
+        self.retention.passed(steady);
+    }
+
+    /// Forgets clients that were last seen more than `limits.client_retention` ago, by the clock of the system and by one that never jumps.
+    pub(crate) async fn forget_clients(&self, now: SystemTime, steady: SystemTime) {
+        self.passed(steady);
+        let seen = self.retention.seen(now);
         for client in self.clients.connected() {
-            self.base.pipeline.note(client, millis(now), None);
+            self.base.pipeline.note(client, seen, None);
         }
-        let before = millis(now.checked_sub(self.limits.client_retention).unwrap_or(UNIX_EPOCH));
+        // The notes are on the disk when what is submitted after them is: who is connected is not forgotten before that is known.
+        let nothing = Transaction::default();
+        if let Err(error) = self.base.pipeline.submit(ReadSet::default(), nothing, Effects::default()).await {
+            return tracing::warn!(%error, "could not forget old clients");
+        }
+        let before = Retention::before(now, steady, self.limits.client_retention);
         match self.store.forget_clients(before).await {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "forgot clients that were not seen for a long time"),

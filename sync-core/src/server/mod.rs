@@ -138,10 +138,12 @@ impl Server {
         let forgetting = tokio::spawn({
             let engine = engine.clone();
             async move {
-                let mut hourly = time::interval(FORGET_EVERY);
+                let (began, at) = (SystemTime::now(), time::Instant::now());
+                engine.passed(began);
                 loop {
-                    hourly.tick().await;
-                    engine.forget_clients(SystemTime::now()).await;
+                    // Not at once: who was connected to the process before this one comes back first.
+                    time::sleep(FORGET_EVERY).await;
+                    engine.forget_clients(SystemTime::now(), began + at.elapsed()).await;
                 }
             }
         });
