@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -283,6 +283,28 @@ impl StoreChoice {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path) => Arc::new(crate::store::SqliteStore::new(path)),
             Self::Custom(store) => store.clone(),
+        }
+    }
+
+    /// Copies it into a new file.
+    pub(super) fn backup(&self, to: &Path) -> Result<(), String> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => {
+                crate::store::SqliteStore::backup(path, to).map_err(|error| error.to_string())
+            }
+            other => Err(format!("{other} cannot be copied into {}: it is no file", to.display())),
+        }
+    }
+
+    /// Makes it of a copy.
+    pub(super) fn restore(&self, from: &Path) -> Result<(), String> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => {
+                crate::store::SqliteStore::restore(from, path).map_err(|error| error.to_string())
+            }
+            other => Err(format!("{other} cannot be made of {}: it is no file", from.display())),
         }
     }
 }

@@ -30,8 +30,34 @@ enum Command {
     Serve(Box<Serve>),
     /// Print the models of this program
     Models,
+    /// Copy the store into a new file, also while it is served
+    Backup(Backup),
+    /// Put a copy in the place of a store that is not there, with a new epoch: clients read their rows anew
+    Restore(Restore),
     /// Print the types of the models for TypeScript: the content of models.d.ts
     Typescript(Typescript),
+}
+
+#[derive(Debug, Args)]
+struct Backup {
+    /// The store: sqlite:PATH
+    #[arg(long, value_name = "STORE", env = "SYNC_STORE")]
+    store: String,
+
+    /// The file to make; it must not exist
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Restore {
+    /// The store to make: sqlite:PATH, where nothing is
+    #[arg(long, value_name = "STORE", env = "SYNC_STORE")]
+    store: String,
+
+    /// What `backup` has made
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +94,14 @@ pub(super) async fn run(mut server: Server) -> Result<()> {
     let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match line.command {
         Some(Command::Models) => return models(&server),
+        Some(Command::Backup(Backup { store, to })) => {
+            return StoreChoice::parse(&store).and_then(|store| store.backup(&to)).map_err(Error::internal);
+        }
+        Some(Command::Restore(Restore { store, from })) => {
+            return StoreChoice::parse(&store)
+                .and_then(|store| store.restore(&from))
+                .map_err(Error::internal);
+        }
         Some(Command::Typescript(typescript)) => return typescript.print(&server),
         Some(Command::Serve(serve)) => serve.apply(&mut server)?,
         None => line.serve.apply(&mut server)?,
@@ -140,7 +174,14 @@ fn command(server: &Server) -> clap::Command {
             command.mut_arg(*name, |arg| arg.default_value(default).required(false))
         })
     };
-    with_defaults(CommandLine::command()).mut_subcommand("serve", with_defaults)
+    let with_store = |command: clap::Command| {
+        let store = server.store.to_string();
+        command.mut_arg("store", |arg| arg.default_value(store).required(false))
+    };
+    with_defaults(CommandLine::command())
+        .mut_subcommand("serve", with_defaults)
+        .mut_subcommand("backup", with_store)
+        .mut_subcommand("restore", with_store)
 }
 
 impl Serve {

@@ -169,7 +169,7 @@ impl Checkpoints {
 
 /// Opens a database that exists to look at it: neither it nor its log is changed. Where there is a log, `SQLite` may
 /// leave its index (`-shm`), as after any reader.
-pub(super) fn look(path: &Path) -> rusqlite::Result<Option<Connection>> {
+fn look(path: &Path) -> rusqlite::Result<Option<Connection>> {
     let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
     let has_log = length(&beside(path, "-wal")) > 0;
     if length(path) == 0 && !has_log {
@@ -255,7 +255,7 @@ fn set(connection: &Connection, pragma: &str, wanted: &str) -> rusqlite::Result<
 }
 
 /// The same path for the same file, whatever way leads to it.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let name = path.file_name().ok_or(error)?;
@@ -297,7 +297,7 @@ const CHECKPOINT_PAGES: i32 = 1_000;
 const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// How long to wait for another program that holds the database, which only one from outside does.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// More than there are; the limit is on memory only.
 const STATEMENTS_KEPT: usize = 1024;

@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod agreement;
+mod backup;
 mod connection;
 mod error;
 mod page;
@@ -20,7 +21,7 @@ mod writer;
 
 use std::{
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
 };
@@ -61,9 +62,9 @@ use crate::model::{Key, KeyKind};
 /// but must not be written then, because nobody would be told. The store's own tables begin with `sync_`.
 ///
 /// Beside the file lie `SQLite`'s `-wal` and `-shm`, and `-lock`, which keeps a second process away; the system lets
-/// go of that lock when the process ends, however it does. Back the database up with `sqlite3 todo.db ".backup
-/// copy.db"`. After putting a backup in its place, run `DELETE FROM sync_meta WHERE name = 'epoch'` on it: it then
-/// starts a new epoch, and clients that saw more than it has will start afresh.
+/// go of that lock when the process ends, however it does. [`backup`](Self::backup) copies the database, also while it is served, and
+/// [`restore`](Self::restore) puts a copy in its place. Put there in another way, a copy that `backup` has made is as good; one that something
+/// else has made needs `DELETE FROM sync_meta WHERE name = 'epoch'` first.
 ///
 /// # Cost
 ///
@@ -86,6 +87,36 @@ impl SqliteStore {
     pub fn log_retention(mut self, transactions: u64) -> Self {
         self.retention.transactions = transactions;
         self
+    }
+
+    /// Copies the database at `database` into the new file `to`, as it is at one moment, also while a server in this or another process serves
+    /// it, which is not held up. The copy is one file, without the free space of the original, and on the disk when this returns.
+    ///
+    /// It is made beside `to` under a name that begins with `.sync-copy-`, and gets its own when it is whole: nothing is overwritten, and when the
+    /// process is killed there is no half copy of that name. Only its owner may read it.
+    ///
+    /// It blocks the thread, for as long as it takes to read all rows and write them; and what is written meanwhile makes the database's log
+    /// longer.
+    ///
+    /// # Errors
+    /// When there is no database, a later version has written it, `to` exists, or the disk fails or is full: then there is no copy.
+    pub fn backup(database: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), StoreError> {
+        backup::backup(database.as_ref(), to.as_ref())
+    }
+
+    /// Copies what [`backup`](Self::backup) has made into the place of a database, `database`, which must not exist, nor its log (`-wal`): move them
+    /// away first. The copy is checked for damage, and stays. When this returns, the database is whole and on the disk; before that there is none.
+    ///
+    /// The store begins a new epoch when it is opened, and knows no client: those that return take a new id, read their rows anew, and hold of what
+    /// they had sent without an answer that its outcome is unknown. Nothing is run twice.
+    ///
+    /// It blocks the thread.
+    ///
+    /// # Errors
+    /// When the copy cannot be read, is damaged, or was written by a later version; when there is something in the place, or a server has it open;
+    /// when the disk fails or is full.
+    pub fn restore(from: impl AsRef<Path>, database: impl AsRef<Path>) -> Result<(), StoreError> {
+        backup::restore(from.as_ref(), database.as_ref())
     }
 
     /// Sends a request, and waits for the answer.

@@ -72,10 +72,15 @@ struct StoredModel {
     columns: BTreeMap<String, String>,
 }
 
+/// Whether it is a database of this crate.
+pub(super) fn is_store(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(entry_named(connection, "sync_meta")?.is_some())
+}
+
 /// Refuses a database that a later version of this crate has written. To be asked before anything of it is changed.
 pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let format = || {
-        if entry_named(connection, "sync_meta")?.is_none() {
+        if !is_store(connection)? {
             return Ok(None);
         }
         let sql = "SELECT value FROM sync_meta WHERE name = 'format'";
@@ -105,13 +110,20 @@ fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// The epoch of the database. One that has none begins one, and with it forgets its clients: it was restored, and what they had decided
+/// since the copy is not known here, so that it would be done again when it is sent again.
 fn epoch(connection: &Connection) -> Result<Uuid, StoreError> {
-    connection
+    let begun = connection
         .execute(
             "INSERT OR IGNORE INTO sync_meta (name, value) VALUES ('epoch', ?1)",
             [Uuid::new_v4().to_string()],
         )
         .map_err(cannot("write the epoch"))?;
+    if begun > 0 {
+        connection
+            .execute_batch("DELETE FROM sync_mutations; DELETE FROM sync_clients")
+            .map_err(cannot("forget the clients of another epoch"))?;
+    }
     let epoch: String = connection
         .query_row("SELECT value FROM sync_meta WHERE name = 'epoch'", (), |row| row.get(0))
         .map_err(cannot("read the epoch"))?;
