@@ -21,6 +21,8 @@ pub enum Behaviour {
     BlackHole,
     /// After so many bytes more from the client both ends get a reset.
     ResetAfter(usize),
+    /// After so many bytes more from the server both ends get a reset.
+    ResetDownAfter(usize),
 }
 
 /// A proxy, for any number of connections, all of which behave alike.
@@ -107,10 +109,14 @@ async fn pass(
     let mut passed = 0;
     loop {
         let behaviour = *watched.borrow_and_update();
-        let most = match behaviour {
-            Behaviour::Bytes => 1,
-            Behaviour::ResetAfter(bytes) if is_up && passed >= bytes => return End::Reset,
-            Behaviour::ResetAfter(bytes) if is_up => (bytes - passed).min(buffer.len()),
+        let most = match (behaviour, is_up) {
+            (Behaviour::Bytes, _) => 1,
+            (Behaviour::ResetAfter(bytes), true) | (Behaviour::ResetDownAfter(bytes), false) => {
+                if passed >= bytes {
+                    return End::Reset;
+                }
+                (bytes - passed).min(buffer.len())
+            }
             _ => buffer.len(),
         };
         if behaviour == Behaviour::StallDown && !is_up {

@@ -88,8 +88,11 @@ async fn a_reset_anywhere_in_a_frame_loses_and_doubles_nothing() {
     let mut mirror = subscribed(&proxy).await;
     let mut written = 0;
     // In the head of a frame, in its mask, in its text, at its end, and behind it.
-    for after in [1, 3, 5, 9, 60, 100, 109, 110, 111, 150, 230] {
-        proxy.behave(Behaviour::ResetAfter(after));
+    let up = [1, 3, 5, 9, 60, 100, 109, 110, 111, 150, 230].map(Behaviour::ResetAfter);
+    // All along three confirms, each in a frame with its change: what was decided is known before it is sent again.
+    let down = (1..700).step_by(17).map(Behaviour::ResetDownAfter);
+    for reset in up.into_iter().chain(down) {
+        proxy.behave(reset);
         for _ in 0..3 {
             write(&mut mirror, format!("{written:03}")).await;
             written += 1;
