@@ -1,7 +1,13 @@
 //! Opening a socket, and what is served beside it.
 
+use axum::{Router, routing};
 use serde_json::json;
-use sync_tests::{Client, TestServer, http::get};
+use sync_core::Server;
+use sync_tests::{
+    Client, TestServer,
+    http::{get, send},
+};
+use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Error;
 use uuid::Uuid;
 
@@ -33,6 +39,152 @@ async fn only_pages_of_its_own_origin_connect() {
         }
     }
     server.stop().await;
+}
+
+/// A request to open a socket, up to the headers that a test gives it.
+const OPENING: &[u8] = b"GET /sync HTTP/1.1\r\nconnection: upgrade, close\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+    sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+
+/// The answer to it, to be refused: an accepted one would not end.
+async fn refused(server: &TestServer, headers: &[u8]) -> (u16, String) {
+    send(server.address, &[OPENING, headers, b"\r\n\r\n"].concat()).await
+}
+
+#[tokio::test]
+async fn an_origin_that_cannot_be_read_is_refused_and_hurts_nobody() {
+    let server = TestServer::memory().await;
+    let own = server.address.to_string();
+    for origin in [
+        &b"\xff\xfe"[..],
+        b"http://\xc3\xbc",
+        b"",
+        b"%00",
+        b"http://[",
+        b"http://[::1",
+        b"http://a:b:c",
+        b"://",
+    ] {
+        let headers = [b"host: ", own.as_bytes(), b"\r\norigin: ", origin].concat();
+        let (status, answer) = refused(&server, &headers).await;
+        assert_eq!(status, 403, "{}: {answer}", String::from_utf8_lossy(origin));
+        assert!(answer.contains("--allow-origin ORIGIN"), "{answer}");
+    }
+    // Twice its own; and its own, said by a browser that has fetched it for another site.
+    let twice = format!("host: {own}\r\norigin: http://{own}\r\norigin: http://{own}");
+    assert_eq!(refused(&server, twice.as_bytes()).await.0, 403);
+    let fetched = format!("host: {own}\r\ncookie: session=7f3a\r\nsec-fetch-site: cross-site");
+    assert_eq!(refused(&server, fetched.as_bytes()).await.0, 403);
+    // A program with a cookie is no page.
+    assert!(Client::try_connect(server.address, &[("cookie", "session=7f3a")]).await.is_ok());
+    server.stop().await;
+}
+
+/// A name of somebody else's that points here (DNS rebinding): to the browser, its page is of the same origin as this server.
+#[tokio::test]
+async fn only_its_own_names_are_answered_for() {
+    let routes = || Router::new().route("/page", routing::get(|| async { "page" }));
+    let builder = Server::builder().store("memory:").routes(routes()).host("app.example");
+    let server = TestServer::on(
+        builder.routes_with(|_| Router::new().route("/late", routing::get(|| async { "late" }))),
+    )
+    .await;
+    let ask = async |path: &str, host: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nconnection: close\r\nhost: {host}\r\n\r\n");
+        send(server.address, request.as_bytes()).await
+    };
+    let port = server.address.port();
+    let paths = [
+        ("/page", 200),
+        ("/late", 200),
+        ("/sync", 426),
+        ("/sync/client.js", 200),
+        ("/sync/models.js", 200),
+        ("/sync/vendor/backbone.js", 404),
+        ("/nothing", 404),
+    ];
+    for (path, status) in paths {
+        for host in [
+            format!("localhost:{port}"),
+            server.address.to_string(),
+            "[::1]".into(),
+            "app.example:8443".into(),
+        ] {
+            assert_eq!(ask(path, &host).await.0, status, "{path} of {host}");
+        }
+        for host in
+            ["evil.example", "localhost.evil.example", "app.example.evil", "192.0.2.7", "user@localhost"]
+        {
+            let (status, answer) = ask(path, host).await;
+            assert_eq!(status, 421, "{path} of {host}: {answer}");
+            assert!(answer.contains("start it with `--host NAME`"), "{answer}");
+            assert!(!answer.contains(host), "{answer}");
+        }
+    }
+    // The socket, of a page whose origin equals the name.
+    let rebound = format!("host: evil.example:{port}\r\norigin: http://evil.example:{port}");
+    assert_eq!(refused(&server, rebound.as_bytes()).await.0, 421);
+    let named = [("host", "app.example"), ("origin", "http://app.example")];
+    assert!(Client::try_connect(server.address, &named).await.is_ok());
+    // The target goes before the header.
+    assert_eq!(ask("http://evil.example/page", "localhost").await.0, 421);
+    assert_eq!(ask("http://localhost/page", "evil.example").await.0, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_says_for_which_host_it_is() {
+    let server = TestServer::memory().await;
+    let get = |version: &str, headers: &[u8]| {
+        [b"GET /sync/client.js HTTP/", version.as_bytes(), b"\r\nconnection: close\r\n", headers, b"\r\n"]
+            .concat()
+    };
+    for (version, headers, status) in [
+        ("1.1", &b""[..], 400),
+        ("1.0", b"", 200),
+        ("1.0", b"host: evil.example\r\n", 421),
+        ("1.1", b"host: localhost\r\nhost: localhost\r\n", 400),
+        ("1.1", b"host: localhost\r\nhost: evil.example\r\n", 400),
+        ("1.1", b"host:\r\n", 400),
+        ("1.1", b"host: \xff\xfe\r\n", 400),
+        ("1.1", b"host: [::1\r\n", 400),
+        ("1.1", b"host: a b\r\n", 400),
+        ("1.1", b"host: %00\r\n", 400),
+    ] {
+        let (answered, answer) = send(server.address, &get(version, headers)).await;
+        assert_eq!(answered, status, "{}: {answer}", String::from_utf8_lossy(headers));
+    }
+    server.stop().await;
+}
+
+/// In an app that listens for itself: the routes of this server are protected, those of the app are its own.
+#[tokio::test]
+async fn an_app_of_ones_own_has_the_check_on_these_routes() {
+    let running = Server::builder().store("memory:").build().unwrap().start().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = Router::new().route("/own", routing::get(|| async { "own" })).merge(running.router());
+    let serving = axum::serve(listener, app).with_graceful_shutdown(running.stopping());
+    let serving = tokio::spawn(async move { serving.await.unwrap() });
+    for (path, host, status) in [
+        ("/own", "evil.example", 200),
+        ("/sync/client.js", "evil.example", 421),
+        ("/sync", "evil.example", 421),
+        ("/sync/client.js", "localhost", 200),
+        // Where it listens is not known, and a page cannot have an address point elsewhere.
+        ("/sync/client.js", "192.0.2.7", 200),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nconnection: close\r\nhost: {host}\r\n\r\n");
+        assert_eq!(send(address, request.as_bytes()).await.0, status, "{path} of {host}");
+    }
+    running.stop().await;
+    serving.await.unwrap();
+}
+
+#[test]
+fn a_name_that_is_none_is_a_fault_of_the_builder() {
+    let error = Server::builder().store("memory:").host("https://app.example").build().unwrap_err();
+    let expected = "`https://app.example` is no host: write it as example.org,";
+    assert!(error.to_string().contains(expected), "{error}");
 }
 
 #[tokio::test]

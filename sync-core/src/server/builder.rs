@@ -11,6 +11,7 @@ use axum::Router;
 
 use super::{
     RoutesWith, Running, Server,
+    host::{self, Hosts},
     origin::{self, Origins},
 };
 use crate::{
@@ -29,6 +30,7 @@ pub struct ServerBuilder {
     listen: SocketAddr,
     limits: Limits,
     origins: Origins,
+    hosts: Hosts,
     npm: Option<PathBuf>,
     faults: Vec<String>,
     routes: Router,
@@ -44,6 +46,7 @@ impl ServerBuilder {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
             limits: Limits::default(),
             origins: Origins::default(),
+            hosts: Hosts::default(),
             npm: None,
             faults: Vec::new(),
             routes: Router::new(),
@@ -82,7 +85,22 @@ impl ServerBuilder {
         self
     }
 
-    /// Allows pages of another origin to connect, such as `https://app.example` (`--allow-origin`). Those of the server's own origin always may.
+    /// Allows a name by which the server is reached, such as `example.org`, or `*.example.org` for all names below that one (`--host`). Without
+    /// scheme and port, and as a browser writes it: `xn--bcher-kva.example`.
+    ///
+    /// Requests for other names are refused with 421, on every route. `localhost`, loopback addresses, and the address at which a
+    /// connection has arrived are always allowed. Otherwise any page on the web could have its own name point at this machine, and would have
+    /// this server for its own (DNS rebinding). A proxy in front of the server passes `Host` on.
+    pub fn host(mut self, name: &str) -> Self {
+        match host::parse_host(name) {
+            Ok(host) => self.hosts.allow(host),
+            Err(fault) => self.faults.push(fault),
+        }
+        self
+    }
+
+    /// Allows pages of another origin to connect, such as `https://app.example` (`--allow-origin`). Those of the server's own origin always may:
+    /// of the same scheme, host and port. The scheme is http, unless a proxy that takes TLS off says otherwise in `X-Forwarded-Proto`.
     pub fn allow_origin(mut self, origin: &str) -> Self {
         match origin::parse_origin(origin) {
             Ok(origin) => self.origins.allow(origin),
@@ -185,6 +203,7 @@ impl ServerBuilder {
                 listen: self.listen,
                 limits: self.limits,
                 origins: self.origins,
+                hosts: self.hosts,
                 npm: self.npm,
                 routes: self.routes,
                 routes_with: self.routes_with,

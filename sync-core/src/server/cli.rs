@@ -10,7 +10,12 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::{net::TcpListener, signal};
 use tracing_subscriber::{EnvFilter, fmt};
 
-use super::{Server, builder::StoreChoice, origin};
+use super::{
+    Server,
+    builder::StoreChoice,
+    host::{self, HostName},
+    origin,
+};
 use crate::{Error, Limits, Result};
 
 /// Models that stay in sync, served over WebSocket.
@@ -76,6 +81,11 @@ struct Serve {
     /// Where the rows are kept: sqlite:PATH or memory:
     #[arg(long, value_name = "STORE", env = "SYNC_STORE")]
     store: String,
+
+    /// Answer requests for this name, besides localhost and the address listened on; *.example.org is all names below; may be given several
+    /// times
+    #[arg(long, value_name = "NAME", value_parser = host::parse_host)]
+    host: Vec<HostName>,
 
     /// Allow pages of this origin to connect, besides the server's own; may be given several times
     #[arg(long, value_name = "ORIGIN", value_parser = origin::parse_origin)]
@@ -190,6 +200,9 @@ impl Serve {
         // A store of the program's own has no name that could be parsed again.
         if self.store != server.store.to_string() {
             server.store = StoreChoice::parse(&self.store).map_err(Error::internal)?;
+        }
+        for host in self.host {
+            server.hosts.allow(host);
         }
         for origin in self.allow_origin {
             server.origins.allow(origin);

@@ -34,7 +34,11 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{Open, Shared, stopped, vendor};
+use super::{
+    Open, Shared,
+    host::{self, LocalAddress},
+    stopped, vendor,
+};
 use crate::{
     Limits,
     authentication::Opening,
@@ -112,15 +116,21 @@ fn file(kind: &'static str, source: impl IntoResponse) -> impl IntoResponse {
     (headers, source)
 }
 
+/// Why a request is not answered, to be read by a person.
+pub(super) fn refusal(status: StatusCode, message: &'static str) -> impl IntoResponse {
+    let headers = [(header::CACHE_CONTROL, "no-store"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (status, headers, message)
+}
+
 /// Upgrades to a WebSocket, or says why not.
 async fn socket(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
-    if !shared.origins.admit(request.headers()) {
+    let host = host::requested(&request).ok().flatten();
+    if !shared.origins.admit(request.headers(), host.as_ref()) {
         tracing::info!(origin = ?request.headers().get(header::ORIGIN), "a page of another origin was refused");
-        return (
-            StatusCode::FORBIDDEN,
-            "this origin may not connect; the server has a list of those that may\n",
-        )
-            .into_response();
+        let message = "Pages of this origin may not connect to this server.\n\
+            If they should, start it with `--allow-origin ORIGIN`, or call `allow_origin(ORIGIN)` on its builder. A proxy in front of it\n\
+            passes `Host` on, and says in `X-Forwarded-Proto` whether it was reached by https.\n";
+        return refusal(StatusCode::FORBIDDEN, message).into_response();
     }
     let answer = match Handshake::read(request.headers()) {
         Ok(handshake) => handshake.answer(),
@@ -238,7 +248,7 @@ fn http(limits: &Limits) -> http1::Builder {
 fn connection<S>(
     http: &http1::Builder,
     stream: S,
-    address: SocketAddr,
+    (local, address): (LocalAddress, SocketAddr),
     router: Router,
     mut stopping: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + use<S>
@@ -249,6 +259,7 @@ where
     // As `into_make_service_with_connect_info` of axum says it.
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(address));
+        request.extensions_mut().insert(local);
         service.call(request)
     });
     let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
@@ -276,7 +287,8 @@ where
 {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let http = http(shared.engine.limits());
-    connection(&http, stream, nowhere, router, shared.stopping.subscribe()).await;
+    let addresses = (LocalAddress(nowhere.ip()), nowhere);
+    connection(&http, stream, addresses, router, shared.stopping.subscribe()).await;
 }
 
 /// Accepts and serves until the server stops; then waits for the requests that are being answered.
@@ -301,8 +313,16 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shared: &Shared
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was refused");
         }
+        let local = match stream.local_addr() {
+            Ok(local) => LocalAddress(local.ip()),
+            Err(error) => {
+                tracing::debug!(%error, "a connection was gone before it was served");
+                continue;
+            }
+        };
         let open = Open::new(&requests);
-        let connection = connection(&http, stream, address, router.clone(), shared.stopping.subscribe());
+        let connection =
+            connection(&http, stream, (local, address), router.clone(), shared.stopping.subscribe());
         tokio::spawn(async move {
             connection.await;
             drop(open);

@@ -3,13 +3,14 @@
 mod builder;
 mod cli;
 mod handle;
+mod host;
 mod http;
 mod origin;
 mod vendor;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
-use axum::Router;
+use axum::{Router, middleware};
 use tokio::{
     net::TcpListener,
     sync::{Mutex, watch},
@@ -28,7 +29,7 @@ use {
     tokio_tungstenite::tungstenite::{Error as SocketError, Message},
 };
 
-use self::origin::Origins;
+use self::{host::Hosts, origin::Origins};
 use crate::{
     Error, Limits, Result, Session, Ticket,
     authentication::{Authenticate, Authentication},
@@ -66,6 +67,7 @@ pub struct Server {
     listen: SocketAddr,
     limits: Limits,
     origins: Origins,
+    hosts: Hosts,
     npm: Option<PathBuf>,
     routes: Router,
     routes_with: Vec<RoutesWith>,
@@ -167,8 +169,15 @@ impl Server {
         let authentication = self.authenticate.map(|authenticate| {
             Arc::new(Authentication::new(authenticate, Handle::new(engine.clone()), tickets))
         });
-        let shared =
-            Shared { engine, authentication, stopping, origins: self.origins, npm: self.npm, connections };
+        let shared = Shared {
+            engine,
+            authentication,
+            stopping,
+            origins: self.origins,
+            hosts: self.hosts,
+            npm: self.npm,
+            connections,
+        };
         let mut running = Running {
             shared: Arc::new(shared),
             tasks: Arc::new(Mutex::new(Some(tasks))),
@@ -210,6 +219,7 @@ struct Shared {
     authentication: Option<Arc<Authentication>>,
     stopping: watch::Sender<bool>,
     origins: Origins,
+    hosts: Hosts,
     npm: Option<PathBuf>,
     /// How many sockets are open.
     connections: watch::Sender<usize>,
@@ -223,8 +233,13 @@ struct Tasks {
 impl Running {
     /// The routes of the server, to merge into an axum app: the socket at `/sync`, the JavaScript client at `/sync/client.js`, the packages
     /// of [`ServerBuilder::npm`] under `/sync/vendor/`, and what [`ServerBuilder::routes`] and [`ServerBuilder::routes_with`] added.
+    ///
+    /// These routes, and not the app's own, answer requests for the names of [`ServerBuilder::host`] and for `localhost`, and else with 421. They
+    /// do not know where the app listens, so a `Host` that is an IP address will do: a page can have its own name point at this machine,
+    /// and not an address. What the app has besides is its own to protect.
     pub fn router(&self) -> Router {
-        self.routes.clone().merge(http::router(self.shared.clone()))
+        let router = self.routes.clone().merge(http::router(self.shared.clone()));
+        router.layer(middleware::from_fn_with_state(self.shared.clone(), host::check))
     }
 
     /// The rows, for the server's own code outside of handlers.

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::{Notes, line};
 
 /// The head of a good request.
-const HEAD: &str = "GET /sync HTTP/1.1\r\nhost: fuzz\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+const HEAD: &str = "GET /sync HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 
 /// What is worth putting into a request.
 pub const WORDS: &[&str] = &[
@@ -36,8 +36,8 @@ pub const WORDS: &[&str] = &[
     "%00",
     " HTTP/1.1",
     " HTTP/1.0",
-    "host: fuzz\r\n",
-    "origin: http://fuzz\r\n",
+    "host: localhost\r\n",
+    "origin: http://localhost\r\n",
     "origin: null\r\n",
     "connection: upgrade\r\n",
     "connection: keep-alive, Upgrade\r\n",
@@ -61,7 +61,7 @@ pub const WORDS: &[&str] = &[
 ];
 
 /// What a server says of a request. 500 is not among it.
-const STATUSES: [u16; 14] = [100, 101, 200, 304, 400, 403, 404, 405, 411, 413, 414, 426, 431, 501];
+const STATUSES: [u16; 15] = [100, 101, 200, 304, 400, 403, 404, 405, 411, 413, 414, 421, 426, 431, 501];
 
 /// How connections end, by the protocol's text.
 const CLOSE_CODES: [u16; 8] = [1000, 1001, 1002, 1003, 1007, 1009, 4001, 4002];
