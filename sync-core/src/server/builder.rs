@@ -36,6 +36,7 @@ pub struct ServerBuilder {
     routes: Router,
     routes_with: Vec<RoutesWith>,
     authenticate: Option<Authenticate>,
+    insecure: bool,
 }
 
 impl ServerBuilder {
@@ -52,6 +53,7 @@ impl ServerBuilder {
             routes: Router::new(),
             routes_with: Vec::new(),
             authenticate: None,
+            insecure: false,
         }
     }
 
@@ -79,7 +81,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Where [`Server::run`] listens (`--listen`): 127.0.0.1:3000 by default, which only this machine reaches.
+    /// Where [`Server::run`] listens (`--listen`): 127.0.0.1:3000 by default, which only this machine reaches. An
+    /// address that other machines reach needs [`authenticate`](Self::authenticate), or [`insecure`](Self::insecure).
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
         self
@@ -157,6 +160,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Listens where other machines reach it although clients are not asked who they are (`--insecure`): everyone who reaches that address may do
+    /// all that the handlers allow. For a network that is trusted, a container behind a proxy that asks, or data that is everybody's.
+    /// Without this, and without [`authenticate`](Self::authenticate), only loopback addresses are listened on.
+    pub fn insecure(mut self) -> Self {
+        self.insecure = true;
+        self
+    }
+
     /// Adds routes: the app's pages, its own endpoints. Paths under `/sync` are taken.
     pub fn routes(mut self, routes: Router) -> Self {
         self.routes = self.routes.merge(routes);
@@ -208,6 +219,7 @@ impl ServerBuilder {
                 routes: self.routes,
                 routes_with: self.routes_with,
                 authenticate: self.authenticate,
+                insecure: self.insecure,
             }),
             Ok(_) => Err(BuildError { faults }),
             Err(wrong) => {

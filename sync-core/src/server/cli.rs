@@ -78,6 +78,10 @@ struct Serve {
     #[arg(long, value_name = "ADDRESS", env = "SYNC_LISTEN")]
     listen: SocketAddr,
 
+    /// Listen where other machines reach it although clients are not asked who they are
+    #[arg(long)]
+    insecure: bool,
+
     /// Where the rows are kept: sqlite:PATH or memory:
     #[arg(long, value_name = "STORE", env = "SYNC_STORE")]
     store: String,
@@ -136,6 +140,7 @@ pub(super) async fn run(mut server: Server) -> Result<()> {
         tracing::debug!(model = model.name(), at = %model.at(), methods = ?model.handlers, "registered");
     }
     let (listen, store, models) = (server.listen, server.store.to_string(), models.join(", "));
+    server.exposure().check(listen)?;
     // Before the store: what cannot be listened on need not be opened.
     let listener = TcpListener::bind(listen)
         .await
@@ -197,6 +202,7 @@ fn command(server: &Server) -> clap::Command {
 impl Serve {
     fn apply(self, server: &mut Server) -> Result<()> {
         server.listen = self.listen;
+        server.insecure |= self.insecure;
         // A store of the program's own has no name that could be parsed again.
         if self.store != server.store.to_string() {
             server.store = StoreChoice::parse(&self.store).map_err(Error::internal)?;

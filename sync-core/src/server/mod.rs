@@ -2,6 +2,7 @@
 
 mod builder;
 mod cli;
+mod exposure;
 mod handle;
 mod host;
 mod http;
@@ -29,7 +30,7 @@ use {
     tokio_tungstenite::tungstenite::{Error as SocketError, Message},
 };
 
-use self::{host::Hosts, origin::Origins};
+use self::{exposure::Exposure, host::Hosts, origin::Origins};
 use crate::{
     Error, Limits, Result, Session, Ticket,
     authentication::{Authenticate, Authentication},
@@ -72,6 +73,7 @@ pub struct Server {
     routes: Router,
     routes_with: Vec<RoutesWith>,
     authenticate: Option<Authenticate>,
+    insecure: bool,
 }
 
 impl Server {
@@ -98,7 +100,8 @@ impl Server {
     /// Logs go to standard error; `RUST_LOG` chooses them (`info` by default) unless the program has set up `tracing` itself.
     ///
     /// # Errors
-    /// When the store cannot be opened or the address not be listened on. A wrong command line prints how it is used and ends the process.
+    /// When the store cannot be opened or the address not be listened on; when other machines reach that address and clients are not asked who
+    /// they are, unless [`ServerBuilder::insecure`] says that they need not be. A wrong command line prints how it is used and ends the process.
     pub async fn run(self) -> Result<()> {
         cli::run(self).await
     }
@@ -129,6 +132,7 @@ impl Server {
     /// # Errors
     /// When the store cannot be opened.
     pub async fn start(self) -> Result<Running> {
+        let exposure = self.exposure();
         let store = self.store.open();
         let engine = Engine::open(self.registry, store, self.limits).await?;
         let engine = Arc::new(engine);
@@ -177,6 +181,7 @@ impl Server {
             hosts: self.hosts,
             npm: self.npm,
             connections,
+            exposure,
         };
         let mut running = Running {
             shared: Arc::new(shared),
@@ -186,6 +191,10 @@ impl Server {
         let more: Vec<_> = self.routes_with.into_iter().map(|routes| routes(&running)).collect();
         running.routes = more.into_iter().fold(running.routes, Router::merge);
         Ok(running)
+    }
+
+    fn exposure(&self) -> Exposure {
+        Exposure { authenticates: self.authenticate.is_some(), is_insecure: self.insecure }
     }
 }
 
@@ -223,6 +232,7 @@ struct Shared {
     npm: Option<PathBuf>,
     /// How many sockets are open.
     connections: watch::Sender<usize>,
+    exposure: Exposure,
 }
 
 struct Tasks {
@@ -236,7 +246,8 @@ impl Running {
     ///
     /// These routes, and not the app's own, answer requests for the names of [`ServerBuilder::host`] and for `localhost`, and else with 421. They
     /// do not know where the app listens, so a `Host` that is an IP address will do: a page can have its own name point at this machine,
-    /// and not an address. What the app has besides is its own to protect.
+    /// and not an address. What the app has besides is its own to protect, and so is where it listens: without [`ServerBuilder::authenticate`]
+    /// everyone who reaches the app may do what the handlers allow.
     pub fn router(&self) -> Router {
         let router = self.routes.clone().merge(http::router(self.shared.clone()));
         router.layer(middleware::from_fn_with_state(self.shared.clone(), host::check))
@@ -250,8 +261,10 @@ impl Running {
     /// Serves the routes on a listener until [`stop`](Self::stop) is called.
     ///
     /// # Errors
-    /// None at present; a connection that cannot be accepted is logged and tried again.
+    /// When other machines reach the listener's address and clients are not asked who they are, unless [`ServerBuilder::insecure`] says that they
+    /// need not be. A connection that cannot be accepted is logged and tried again.
     pub async fn serve(&self, listener: TcpListener) -> Result<()> {
+        self.shared.exposure.check(listener.local_addr()?)?;
         http::serve(listener, self.router(), &self.shared).await;
         Ok(())
     }
