@@ -69,6 +69,11 @@ pub struct Limits {
     #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
     pub pong_timeout: Duration,
 
+    /// How long a handler may take, an action, `read` and `read_all` too (30 seconds), each time it is run. One that is not done then is
+    /// dropped where it waits, and the request ends with `timeout`, to be sent again. One that computes without waiting cannot be ended.
+    #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
+    pub handler_timeout: Duration,
+
     /// How long a client may take to send the head of a request (5 seconds).
     #[cfg_attr(feature = "server", arg(long, value_name = "SECONDS", value_parser = seconds))]
     pub handshake_timeout: Duration,
@@ -107,6 +112,7 @@ impl Default for Limits {
             page_rows: 500,
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
+            handler_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(5),
             hello_timeout: Duration::from_secs(5),
             tickets: 10_000,
@@ -141,6 +147,7 @@ impl Limits {
         let durations = [
             ("ping_interval", self.ping_interval, Duration::from_millis(1)),
             ("pong_timeout", self.pong_timeout, Duration::from_millis(1)),
+            ("handler_timeout", self.handler_timeout, Duration::from_millis(1)),
             ("handshake_timeout", self.handshake_timeout, Duration::from_millis(1)),
             ("hello_timeout", self.hello_timeout, Duration::from_millis(1)),
             ("shutdown_timeout", self.shutdown_timeout, Duration::from_millis(1)),

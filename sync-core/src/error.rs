@@ -1,6 +1,6 @@
 //! The error that a handler returns and a client receives.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 /// The result of a handler, and of most calls of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -84,10 +84,12 @@ pub enum ErrorCode {
     Unavailable,
     /// The server is stopping.
     Shutdown,
+    /// A handler took longer than [`Limits::handler_timeout`](crate::Limits::handler_timeout).
+    Timeout,
 }
 
 impl ErrorCode {
-    const ALL: [(ErrorCode, &'static str); 20] = [
+    const ALL: [(ErrorCode, &'static str); 21] = [
         (ErrorCode::BadRequest, "bad_request"),
         (ErrorCode::UnknownModel, "unknown_model"),
         (ErrorCode::MethodNotAllowed, "method_not_allowed"),
@@ -108,6 +110,7 @@ impl ErrorCode {
         (ErrorCode::Retry, "retry"),
         (ErrorCode::Unavailable, "unavailable"),
         (ErrorCode::Shutdown, "shutdown"),
+        (ErrorCode::Timeout, "timeout"),
     ];
 
     /// The code as it stands on the wire.
@@ -117,7 +120,7 @@ impl ErrorCode {
 
     /// Whether nothing was decided, so that the same request may be sent again. Such an outcome is never recorded.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Retry | Self::Unavailable | Self::Shutdown | Self::Limit)
+        matches!(self, Self::Retry | Self::Unavailable | Self::Shutdown | Self::Timeout | Self::Limit)
     }
 }
 
@@ -199,6 +202,21 @@ impl Error {
         let mut error = Self::new(ErrorCode::Limit, message);
         error.inner.limit = Some(name);
         error
+    }
+
+    /// A handler was ended after so long.
+    pub(crate) fn handler_timeout(limit: Duration) -> Self {
+        let mut error = Self::new(
+            ErrorCode::Timeout,
+            format!("the handler took longer than {limit:?}: nothing was done"),
+        );
+        error.inner.limit = Some("handler_timeout");
+        error
+    }
+
+    /// Whether a handler was ended because it took too long: what it would do the next time is no better known.
+    pub(crate) fn is_handler_timeout(&self) -> bool {
+        self.inner.code == ErrorCode::Timeout && self.inner.limit.is_some()
     }
 
     /// Nothing was decided, so that the same may be asked again, whatever the code says.

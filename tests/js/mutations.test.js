@@ -267,6 +267,21 @@ test("refused for now: it goes again, in order, once all that was under way is a
   assert.deepEqual(results.map(({ state }) => state), ["done", "rejected", "done"]);
 });
 
+test("a handler that hung is asked again: `timeout` is final for no one", async () => {
+  const c = client();
+  c.online();
+  const created = outcome(c.todos.create({ title: "a" }));
+  c.socket.take();
+  c.socket.receive(error(1, "timeout", { retry: true, limit: "handler_timeout" }));
+  await settled();
+  assert.equal(created.state, "pending");
+  c.clock.advance(250);
+  assert.deepEqual(ids(c.socket), [1]);
+  c.socket.receive(confirm(1, 1, { id: 1 }));
+  await settled();
+  assert.equal(created.state, "done");
+});
+
 test("without a time from the server the wait is jittered, and grows until something is decided", () => {
   const c = client();
   c.online();

@@ -481,7 +481,7 @@ impl Work for Attempt {
     fn scope(&self, model: &'static str, looking: Context) -> BoxFuture<'_, Result<Expr>> {
         Box::pin(async move {
             let read = scope_of(self.model(model)?)?;
-            Ok(guarded(read(&looking)).await?.0)
+            Ok(guarded(self.base.limits.handler_timeout, read(&looking)).await?.0)
         })
     }
 

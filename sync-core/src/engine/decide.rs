@@ -254,7 +254,9 @@ impl Engine {
             let verdict = self.plan(&mutation.content, &context, &attempt, &mut creates).await;
             let ended = attempt.end();
             ids = ended.ids;
-            if ended.is_doomed {
+            // A handler that hung is not run again at once: it might as often as it is run.
+            let has_hung = verdict.as_ref().is_err_and(|refused| refused.error.is_handler_timeout());
+            if ended.is_doomed && !has_hung {
                 continue;
             }
             let verdict = ended.fault.map_or(verdict, |fault| Err(fault.into()));

@@ -1,14 +1,23 @@
-//! Others' code, run so that a panic in it fails one request and no more.
+//! Others' code, run so that a panic in it, or that it never ends, fails one request and no more.
 
-use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, task::Poll};
+use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, task::Poll, time::Duration};
+
+use tokio::time::timeout;
 
 use crate::{Error, Result};
 
-/// Runs a handler; a panic in it fails this one request.
-pub(super) async fn guarded<T>(handler: Pin<Box<dyn Future<Output = Result<T>> + Send + '_>>) -> Result<T> {
-    match catch_panic(handler).await {
-        Ok(outcome) => outcome,
-        Err(panic) => Err(Error::internal(format!("a handler panicked: {panic}"))),
+/// Runs a handler; a panic in it fails this one request, and so does that it is not done after `limit`: then it is dropped where it waits.
+pub(super) async fn guarded<T>(
+    limit: Duration,
+    handler: Pin<Box<dyn Future<Output = Result<T>> + Send + '_>>,
+) -> Result<T> {
+    match timeout(limit, catch_panic(handler)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panic)) => Err(Error::internal(format!("a handler panicked: {panic}"))),
+        Err(_) => {
+            tracing::warn!(?limit, "a handler did not end in time");
+            Err(Error::handler_timeout(limit))
+        }
     }
 }
 

@@ -177,7 +177,8 @@ impl Engine {
             Error::new(ErrorCode::MethodNotAllowed, message)
         })?;
         safe_integer::check(arguments.as_bytes())?;
-        let result = guarded((action.run)(context, ActionInput { arguments })).await?;
+        let result =
+            guarded(self.limits.handler_timeout, (action.run)(context, ActionInput { arguments })).await?;
         safe_integer::check(result.as_bytes())
             .map_err(|error| Error::internal(format!("the result of `{}`: {error}", action.name)))?;
         if result.len() > RESULT_BYTES {
@@ -212,7 +213,7 @@ impl Engine {
             return Err(Error::new(ErrorCode::AlreadyExists, "there is a row with this id").into());
         }
         let input = CreateInput { draft: &content.row, key: &key };
-        let row = guarded(create(context, input)).await?;
+        let row = guarded(self.limits.handler_timeout, create(context, input)).await?;
         let has_written = attempt.has_written();
         attempt.write(model.name(), key.clone(), Some(row), content.cid.clone())?;
         let scope = if has_written { None } else { self.scope_or_nothing(model, context).await? };
@@ -253,13 +254,14 @@ impl Engine {
                 if let Some(field) = other_field(model, &content.row)? {
                     return Err(Error::invalid(shown(&field), "a `delete` takes the id alone").into());
                 }
-                guarded(delete(context, DeleteInput { current: &current })).await?;
+                guarded(self.limits.handler_timeout, delete(context, DeleteInput { current: &current }))
+                    .await?;
                 None
             }
             (method, _, Some(update)) => {
                 let is_patch = method == Method::Patch;
                 let input = UpdateInput { current: &current, draft: &content.row, is_patch, key: &key };
-                Some(guarded(update(context, input)).await?)
+                Some(guarded(self.limits.handler_timeout, update(context, input)).await?)
             }
             _ => return Err(not_declared(model, content.method.as_str()).into()),
         };

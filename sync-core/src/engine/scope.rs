@@ -88,8 +88,12 @@ impl Engine {
         for number in 1..=ATTEMPTS {
             let attempt = Attempt::new(&self.base, Ids::default());
             let context = Context::new(caller.clone(), now, number, attempt.clone()).looking();
-            let outcome = guarded(handler(&context)).await;
+            let outcome = guarded(self.limits.handler_timeout, handler(&context)).await;
             let Ended { is_doomed, fault, reads, _watch: watch, .. } = attempt.end();
+            if outcome.as_ref().is_err_and(Error::is_handler_timeout) {
+                // Run again it might hang again, for as long each time.
+                return outcome.map(|said| (said, Dependencies::default()));
+            }
             if is_doomed {
                 continue;
             }
@@ -143,7 +147,7 @@ impl Engine {
     /// What `read` of a model says within the transaction of a context.
     pub(super) async fn scope_within(&self, model: &Model, context: &Context) -> Result<Expr> {
         let read = scope_of(model)?;
-        Ok(guarded(read(&context.looking())).await?.0)
+        Ok(guarded(self.limits.handler_timeout, read(&context.looking())).await?.0)
     }
 
     /// The same for a model whose rows a client may create, but perhaps not read.

@@ -177,6 +177,7 @@ fn command(server: &Server) -> clap::Command {
         ("page_rows", limits.page_rows.to_string()),
         ("ping_interval", limits.ping_interval.as_secs_f64().to_string()),
         ("pong_timeout", limits.pong_timeout.as_secs_f64().to_string()),
+        ("handler_timeout", limits.handler_timeout.as_secs_f64().to_string()),
         ("handshake_timeout", limits.handshake_timeout.as_secs_f64().to_string()),
         ("hello_timeout", limits.hello_timeout.as_secs_f64().to_string()),
         ("tickets", limits.tickets.to_string()),
