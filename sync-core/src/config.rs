@@ -33,6 +33,15 @@ pub struct Limits {
     #[cfg_attr(feature = "server", arg(long, value_name = "LEVELS"))]
     pub json_depth: usize,
 
+    /// How many messages of a connection are read in a second once `message_burst` is used up (100), each of an array, pings and pongs too. What
+    /// comes faster waits in the socket, and the client's own sending with it: nothing is refused or lost.
+    #[cfg_attr(feature = "server", arg(long, value_name = "MESSAGES"))]
+    pub messages_per_second: u32,
+
+    /// How many messages of a connection are read as fast as they come (1,000), after it has been quiet for long enough.
+    #[cfg_attr(feature = "server", arg(long, value_name = "MESSAGES"))]
+    pub message_burst: u32,
+
     /// How many mutations of a connection may be undecided (64). Further ones are refused with `limit`, to be sent again.
     #[cfg_attr(feature = "server", arg(long, value_name = "MUTATIONS"))]
     pub in_flight: usize,
@@ -104,6 +113,8 @@ impl Default for Limits {
             row_bytes: 128 * 1024,
             transaction_bytes: 1024 * 1024,
             json_depth: 32,
+            messages_per_second: 100,
+            message_burst: 1_000,
             in_flight: 64,
             unacknowledged: 256,
             subscriptions: 128,
@@ -125,12 +136,15 @@ impl Default for Limits {
 impl Limits {
     /// What cannot be, in words.
     pub(crate) fn faults(&self) -> Vec<String> {
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         let mut faults = Vec::new();
         let sizes = [
             ("message_bytes", self.message_bytes, 128),
             ("row_bytes", self.row_bytes, 16),
             ("transaction_bytes", self.transaction_bytes, 1024),
             ("json_depth", self.json_depth, 3),
+            ("messages_per_second", count(self.messages_per_second), 1),
+            ("message_burst", count(self.message_burst), 1),
             ("in_flight", self.in_flight, 1),
             ("unacknowledged", usize::try_from(self.unacknowledged).unwrap_or(usize::MAX), self.in_flight),
             ("subscriptions", self.subscriptions, 1),

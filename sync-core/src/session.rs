@@ -46,6 +46,7 @@ pub(crate) struct Session {
     blocked: Option<MutationId>,
     unreadable: u32,
     heartbeat: Heartbeat,
+    pace: Pace,
 }
 
 /// Whether `hello` may still come.
@@ -72,6 +73,20 @@ struct Heartbeat {
     waiting: bool,
     /// What was sent since the last answer to a ping, some of which may still be on its way.
     bytes: usize,
+    /// Nothing is read until there is allowance: an answer may have come that nobody has seen.
+    held: bool,
+}
+
+/// How fast messages are read: a bucket that each message fills by its share of a second, and that time empties.
+#[derive(Debug)]
+struct Pace {
+    /// What a message adds.
+    share: Duration,
+    /// What the bucket holds.
+    depth: Duration,
+    level: Duration,
+    /// When the level was that.
+    at: Instant,
 }
 
 /// What a message calls for.
@@ -103,6 +118,13 @@ pub(crate) enum Action {
     Close(DisconnectReason),
 }
 
+/// A message may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    /// It had to wait: the next tick is due at another time.
+    pub(crate) was_held: bool,
+}
+
 /// What the time calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tick {
@@ -113,6 +135,7 @@ pub(crate) enum Tick {
 impl Session {
     /// Where the server `authenticates`, `hello` comes first and in time.
     pub(crate) fn new(limits: Limits, authenticates: bool, now: Instant) -> Self {
+        let pace = Pace::new(&limits, now);
         let hello_by = authenticates.then(|| now + limits.hello_timeout.min(NEVER));
         Self {
             authenticates,
@@ -123,7 +146,8 @@ impl Session {
             in_flight: 0,
             blocked: None,
             unreadable: 0,
-            heartbeat: Heartbeat { pinged: now, waiting: false, bytes: 0 },
+            heartbeat: Heartbeat { pinged: now, waiting: false, bytes: 0, held: false },
+            pace,
         }
     }
 
@@ -141,6 +165,20 @@ impl Session {
         let mut actions = SmallVec::new();
         self.message(message, &mut actions);
         actions
+    }
+
+    /// A message is to be taken: whether it may be now, or when to ask again. Until then nothing is to be read, and the client is not taken for dead.
+    pub(crate) fn admit(&mut self, now: Instant) -> Result<Admitted, Instant> {
+        if let Err(at) = self.pace.take(now) {
+            self.heartbeat.held = true;
+            return Err(at);
+        }
+        let was_held = std::mem::take(&mut self.heartbeat.held);
+        if was_held && self.heartbeat.waiting {
+            // The answer has its time from now on.
+            self.heartbeat.pinged = now;
+        }
+        Ok(Admitted { was_held })
     }
 
     /// A frame came: the client is there. Returns whether a ping had no answer until now, so that the next is due at another time.
@@ -177,7 +215,9 @@ impl Session {
 
     /// When [`tick`](Self::tick) is next due.
     pub(crate) fn next_tick(&self) -> Instant {
-        let after = if self.heartbeat.waiting {
+        let after = if self.heartbeat.waiting && self.heartbeat.held {
+            NEVER
+        } else if self.heartbeat.waiting {
             let times =
                 u32::try_from(self.heartbeat.bytes / SLOWEST_BYTES).unwrap_or(u32::MAX).saturating_add(1);
             self.limits.pong_timeout.saturating_mul(times)
@@ -296,6 +336,26 @@ impl Session {
     }
 }
 
+impl Pace {
+    fn new(limits: &Limits, now: Instant) -> Self {
+        let share = Duration::from_secs(1) / limits.messages_per_second.max(1);
+        let depth = share.saturating_mul(limits.message_burst.max(1));
+        Self { share, depth, level: Duration::ZERO, at: now }
+    }
+
+    /// Counts one message, if there is allowance for it; or else when there is.
+    fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        self.level = self.level.saturating_sub(now.saturating_duration_since(self.at));
+        self.at = self.at.max(now);
+        let filled = self.level + self.share;
+        if let Some(over) = filled.checked_sub(self.depth).filter(|over| !over.is_zero()) {
+            return Err(self.at + over);
+        }
+        self.level = filled;
+        Ok(())
+    }
+}
+
 /// What comes after a mutation that was refused to be sent again is refused like it.
 pub(crate) fn earlier_first() -> Error {
     Error::new(ErrorCode::Retry, "an earlier mutation must be sent again first")
@@ -303,4 +363,65 @@ pub(crate) fn earlier_first() -> Error {
 
 fn refuse(subject: &Subject, error: &Error) -> Action {
     Action::Answer(response::error(subject, error, &ErrorDetail::default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(set: impl FnOnce(&mut Limits), now: Instant) -> Session {
+        let mut limits = Limits::default();
+        set(&mut limits);
+        Session::new(limits, false, now)
+    }
+
+    /// How many messages are admitted at once.
+    fn admitted(session: &mut Session, now: Instant) -> usize {
+        std::iter::from_fn(|| session.admit(now).ok()).take(10_000).count()
+    }
+
+    #[test]
+    fn messages_are_read_at_their_pace() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let mut session = session(|_| {}, start);
+        assert_eq!(admitted(&mut session, start), 1_000, "the burst");
+        assert_eq!(session.admit(start), Err(after(10)));
+        assert_eq!(session.admit(after(9)), Err(after(10)));
+        assert_eq!(session.admit(after(10)), Ok(Admitted { was_held: true }));
+        assert_eq!(admitted(&mut session, after(10)), 0);
+        assert_eq!(admitted(&mut session, after(1_010)), 100, "a second later");
+        assert_eq!(admitted(&mut session, after(6_010)), 500);
+        assert_eq!(admitted(&mut session, after(60_000)), 1_000, "never more than the burst");
+        // A clock that seems to go back gives nothing away, and takes nothing.
+        assert_eq!(admitted(&mut session, start), 0);
+        assert_eq!(admitted(&mut session, after(60_010)), 1);
+    }
+
+    #[test]
+    fn any_pace_can_be_set() {
+        let start = Instant::now();
+        let mut fast = session(|limits| limits.messages_per_second = u32::MAX, start);
+        assert_eq!(admitted(&mut fast, start), 10_000, "without limit, that is");
+        let mut slow = session(|limits| (limits.messages_per_second, limits.message_burst) = (1, 1), start);
+        assert_eq!(admitted(&mut slow, start), 1);
+        assert_eq!(slow.admit(start), Err(start + Duration::from_secs(1)));
+        let deep = |limits: &mut Limits| (limits.messages_per_second, limits.message_burst) = (1, u32::MAX);
+        assert_eq!(admitted(&mut session(deep, start), start), 10_000);
+    }
+
+    #[test]
+    fn who_is_not_read_is_not_taken_for_dead() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let one = |limits: &mut Limits| (limits.messages_per_second, limits.message_burst) = (1, 1);
+        let mut session = session(one, start);
+        session.admit(start).unwrap();
+        session.admit(start).unwrap_err();
+        assert_eq!(session.tick(after(25)), Some(Tick::Ping), "it is still told how far it is");
+        assert_eq!(session.tick(after(1_000)), None, "its answer may have come");
+        assert_eq!(session.admit(after(1_000)), Ok(Admitted { was_held: true }));
+        assert_eq!(session.next_tick(), after(1_010));
+        assert_eq!(session.tick(after(1_010)), Some(Tick::Close(DisconnectReason::Silent)));
+    }
 }

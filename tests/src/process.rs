@@ -42,7 +42,10 @@ impl ServerProcess {
 
     /// The arguments that every server here has.
     pub fn arguments<'a>(command: &'a mut Command, listen: SocketAddr, database: &Path) -> &'a mut Command {
-        command.args(["--listen", &listen.to_string(), "--store", &format!("sqlite:{}", database.display())])
+        command
+            .args(["--listen", &listen.to_string(), "--store", &format!("sqlite:{}", database.display())])
+            // As fast as they can, and as many: so do tests and benches connect and send.
+            .args(["--messages-per-second", "1000000000"])
     }
 
     /// Starts a server, or something that becomes one, and waits until it says that it listens.

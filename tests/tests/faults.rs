@@ -600,7 +600,7 @@ async fn a_client_with_many_outcomes_is_welcomed() {
 /// A client that sends acknowledgements faster than they are stored does not make others wait.
 #[tokio::test]
 async fn acknowledgements_do_not_pile_up() {
-    let server = start(|_| {}).await;
+    let server = start(|limits| limits.message_burst = 100_000).await;
     let mut client = server.hello().await;
     let held = server.control.before.write().await;
     let acks = format!("[{}]", vec![r#"{"method":"ack","ack":0}"#; 2_500].join(","));

@@ -1,6 +1,6 @@
 //! The limits of a connection: each is told by its name, and costs only the one who reaches it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sync_core::Limits;
@@ -87,6 +87,57 @@ async fn a_row_too_large_is_refused() {
     let mut client = server.client().await;
     let large = json!({"method":"create","id":1,"modelname":"Todo","model":{"title":"x".repeat(100)}});
     assert_eq!(client.ask(&large).await["code"], "too_large");
+    server.stop().await;
+}
+
+/// `count` reads, numbered from `first`.
+fn reads(first: usize, count: usize) -> Vec<serde_json::Value> {
+    (first..first + count).map(|id| json!({"method":"read","id":id,"modelname":"Todo"})).collect()
+}
+
+#[tokio::test]
+async fn who_sends_too_fast_is_read_slower() {
+    let pace = |limits: &mut Limits| (limits.messages_per_second, limits.message_burst) = (50, 10);
+    let server = TestServer::start("memory:", limits(pace)).await;
+    let (mut fast, mut other) = (server.client().await, server.client().await);
+    let begun = Instant::now();
+    // In arrays, alone, and arrays of nothing: 20 + 15 + 15 messages, of which 10 are read at once.
+    fast.send(&json!(reads(0, 20))).await;
+    for (index, read) in reads(20, 15).iter().enumerate() {
+        fast.send(read).await;
+        fast.send_raw(if index % 2 == 0 { Message::text("[]") } else { Message::Ping(Bytes::new()) })
+            .await
+            .unwrap();
+    }
+    // Others are not slower for it.
+    for read in reads(0, 10) {
+        assert_eq!(other.ask(&read).await["method"], "read");
+    }
+    for id in 0..35 {
+        assert_eq!(fast.next("read").await["id"], id, "nothing is lost, refused, or out of its order");
+    }
+    // The last read was the 49th message.
+    assert!(begun.elapsed() >= Duration::from_millis(39 * 20), "{:?}", begun.elapsed());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_read_slower_is_not_taken_for_dead() {
+    let server = TestServer::start(
+        "memory:",
+        limits(|limits| {
+            (limits.messages_per_second, limits.message_burst) = (1, 1);
+            (limits.ping_interval, limits.pong_timeout) =
+                (Duration::from_millis(100), Duration::from_millis(400));
+        }),
+    )
+    .await;
+    let mut client = server.client().await;
+    client.send(&json!(reads(0, 4))).await;
+    // It answers pings whenever it reads, and the server does not look for a second each time.
+    for id in 0..4 {
+        assert_eq!(client.next("read").await["id"], id);
+    }
     server.stop().await;
 }
 

@@ -426,7 +426,9 @@ async fn every_handler_sees_one_state() {
 /// A handler that takes long holds up nobody; and while nothing that it has looked at changes it is not run again.
 #[tokio::test]
 async fn a_slow_handler_holds_up_nobody() {
-    let server = TestServer::memory().await;
+    let mut limits = Limits::default();
+    limits.message_burst = 10_000;
+    let server = TestServer::start("memory:", limits).await;
     let (mut slow, mut other) = (hello(&server).await, hello(&server).await);
     ask(&mut other, &run(1, &[put("slow", "slow", 1), put("quick", "quick", 0)])).await;
     let held = gate("slow");

@@ -45,7 +45,7 @@ use crate::{
         response::{self, ErrorDetail, WireRow},
     },
     registry::Model,
-    session::{Action, Session, Tick, earlier_first},
+    session::{Action, Admitted, Session, Tick, earlier_first},
 };
 
 /// How many reads and subscribes may wait before no more is read from the socket.
@@ -173,10 +173,14 @@ impl Connection {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(frame @ (Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {
                     let is_pong = matches!(frame, Message::Pong(_));
-                    let mut session = self.session.lock();
-                    if if is_pong { session.pong() } else { session.heard() } {
-                        self.outbox.nudge();
+                    {
+                        let mut session = self.session.lock();
+                        if if is_pong { session.pong() } else { session.heard() } {
+                            self.outbox.nudge();
+                        }
                     }
+                    // Heard first: what keeps a connection alive counts, and waits for nothing.
+                    self.allowance().await;
                     continue;
                 }
                 Some(Ok(Message::Binary(_))) => return DisconnectReason::Binary,
@@ -188,7 +192,7 @@ impl Connection {
                 None => return DisconnectReason::Gone,
                 Some(Err(error)) => return reason_of(&error),
             };
-            let now = SystemTime::now();
+            let mut now = SystemTime::now();
             let frame = {
                 let mut session = self.session.lock();
                 if session.heard() {
@@ -196,15 +200,37 @@ impl Connection {
                 }
                 session.read(&text)
             };
+            if frame.is_empty() {
+                self.allowance().await;
+            }
             for message in frame {
                 // Each after the one before it, and only while there is room for its answer.
                 self.outbox.room().await;
+                if self.allowance().await {
+                    now = SystemTime::now();
+                }
                 let actions = self.session.lock().receive(message);
                 for action in actions {
                     if let Err(reason) = self.act(action, now, &to_decide, &to_load).await {
                         return reason;
                     }
                 }
+            }
+        }
+    }
+
+    /// Waits until one more message may be taken; whether it had to.
+    async fn allowance(&self) -> bool {
+        loop {
+            let admitted = self.session.lock().admit(Instant::now());
+            match admitted {
+                Ok(Admitted { was_held }) => {
+                    if was_held {
+                        self.outbox.nudge();
+                    }
+                    return was_held;
+                }
+                Err(at) => time::sleep_until(at).await,
             }
         }
     }

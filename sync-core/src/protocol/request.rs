@@ -246,6 +246,11 @@ impl<'a> Frame<'a> {
         Self { messages: messages.into_iter() }
     }
 
+    /// Whether it is an array of nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.as_slice().is_empty()
+    }
+
     /// A frame that is not even looked at.
     pub(crate) fn refused(error: Error) -> Self {
         Self { messages: vec![Err(error)].into_iter() }

@@ -169,6 +169,8 @@ fn command(server: &Server) -> clap::Command {
         ("row_bytes", limits.row_bytes.to_string()),
         ("transaction_bytes", limits.transaction_bytes.to_string()),
         ("json_depth", limits.json_depth.to_string()),
+        ("messages_per_second", limits.messages_per_second.to_string()),
+        ("message_burst", limits.message_burst.to_string()),
         ("in_flight", limits.in_flight.to_string()),
         ("unacknowledged", limits.unacknowledged.to_string()),
         ("subscriptions", limits.subscriptions.to_string()),
