@@ -33,6 +33,18 @@ pub struct Limits {
     #[cfg_attr(feature = "server", arg(long, value_name = "LEVELS"))]
     pub json_depth: usize,
 
+    /// How many connections may be open (100,000). A further one is refused with the HTTP status 503. Each is a file of the process: the
+    /// system's limit on those (`ulimit -n`) may be lower.
+    #[cfg_attr(feature = "server", arg(long, value_name = "CONNECTIONS"))]
+    pub connections: usize,
+
+    /// How many connections may be open from one address (100); with IPv6 from one /64, which is what one client has. A further one is refused
+    /// with the HTTP status 429. Behind a proxy all come from its address, unless it is a
+    /// [`trusted_proxy`](crate::ServerBuilder::trusted_proxy). It does not hold where the program serves the routes itself and without
+    /// `into_make_service_with_connect_info::<SocketAddr>()`.
+    #[cfg_attr(feature = "server", arg(long, value_name = "CONNECTIONS"))]
+    pub connections_per_address: usize,
+
     /// How many messages of a connection are read in a second once `message_burst` is used up (100), each of an array, pings and pongs too. What
     /// comes faster waits in the socket, and the client's own sending with it: nothing is refused or lost.
     #[cfg_attr(feature = "server", arg(long, value_name = "MESSAGES"))]
@@ -113,6 +125,8 @@ impl Default for Limits {
             row_bytes: 128 * 1024,
             transaction_bytes: 1024 * 1024,
             json_depth: 32,
+            connections: 100_000,
+            connections_per_address: 100,
             messages_per_second: 100,
             message_burst: 1_000,
             in_flight: 64,
@@ -143,6 +157,8 @@ impl Limits {
             ("row_bytes", self.row_bytes, 16),
             ("transaction_bytes", self.transaction_bytes, 1024),
             ("json_depth", self.json_depth, 3),
+            ("connections", self.connections, 1),
+            ("connections_per_address", self.connections_per_address, 1),
             ("messages_per_second", count(self.messages_per_second), 1),
             ("message_burst", count(self.message_burst), 1),
             ("in_flight", self.in_flight, 1),

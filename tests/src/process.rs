@@ -45,7 +45,7 @@ impl ServerProcess {
         command
             .args(["--listen", &listen.to_string(), "--store", &format!("sqlite:{}", database.display())])
             // As fast as they can, and as many: so do tests and benches connect and send.
-            .args(["--messages-per-second", "1000000000"])
+            .args(["--messages-per-second", "1000000000", "--connections-per-address", "100000"])
     }
 
     /// Starts a server, or something that becomes one, and waits until it says that it listens.

@@ -44,7 +44,8 @@ impl Login {
         pairs.into_iter().find(|(this, _)| *this == name).map(|(_, value)| value)
     }
 
-    /// Who the connection comes from: behind a proxy, the proxy. `None` where the program serves the routes itself and without
+    /// Who the connection comes from: behind a proxy, the proxy, unless it is a
+    /// [`trusted_proxy`](crate::ServerBuilder::trusted_proxy): then whom it forwards for, with the port 0 if it names none. `None` where the program serves the routes itself and without
     /// `into_make_service_with_connect_info::<SocketAddr>()`.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address

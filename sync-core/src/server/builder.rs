@@ -13,6 +13,7 @@ use super::{
     RoutesWith, Running, Server,
     host::{self, Hosts},
     origin::{self, Origins},
+    proxies::{self, Proxies},
 };
 use crate::{
     Limits, Login, Result, Session, SyncedModel,
@@ -31,6 +32,7 @@ pub struct ServerBuilder {
     limits: Limits,
     origins: Origins,
     hosts: Hosts,
+    proxies: Proxies,
     npm: Option<PathBuf>,
     faults: Vec<String>,
     routes: Router,
@@ -48,6 +50,7 @@ impl ServerBuilder {
             limits: Limits::default(),
             origins: Origins::default(),
             hosts: Hosts::default(),
+            proxies: Proxies::default(),
             npm: None,
             faults: Vec::new(),
             routes: Router::new(),
@@ -107,6 +110,17 @@ impl ServerBuilder {
     pub fn allow_origin(mut self, origin: &str) -> Self {
         match origin::parse_origin(origin) {
             Ok(origin) => self.origins.allow(origin),
+            Err(fault) => self.faults.push(fault),
+        }
+        self
+    }
+
+    /// Trusts the `X-Forwarded-For` of a proxy before the server (`--trusted-proxy`), given by its address or its network, such as `10.0.0.5` or
+    /// `10.0.0.0/8`. What counts is the last address in it that is no trusted proxy: for [`Limits::connections_per_address`] and as
+    /// [`Login::address`]. From others the header says nothing.
+    pub fn trusted_proxy(mut self, proxy: &str) -> Self {
+        match proxies::parse_proxy(proxy) {
+            Ok(proxy) => self.proxies.trust(proxy),
             Err(fault) => self.faults.push(fault),
         }
         self
@@ -215,6 +229,7 @@ impl ServerBuilder {
                 limits: self.limits,
                 origins: self.origins,
                 hosts: self.hosts,
+                proxies: self.proxies,
                 npm: self.npm,
                 routes: self.routes,
                 routes_with: self.routes_with,

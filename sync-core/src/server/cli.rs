@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use ipnet::IpNet;
 use tokio::{net::TcpListener, signal};
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -14,7 +15,7 @@ use super::{
     Server,
     builder::StoreChoice,
     host::{self, HostName},
-    origin,
+    origin, proxies,
 };
 use crate::{Error, Limits, Result};
 
@@ -95,6 +96,10 @@ struct Serve {
     #[arg(long, value_name = "ORIGIN", value_parser = origin::parse_origin)]
     allow_origin: Vec<String>,
 
+    /// Believe this proxy whom it forwards for: its address or network, such as 10.0.0.0/8; may be given several times
+    #[arg(long, value_name = "ADDRESS", value_parser = proxies::parse_proxy)]
+    trusted_proxy: Vec<IpNet>,
+
     /// The folder of an npm install with backbone and underscore, for pages that use them
     #[arg(long, value_name = "DIR", env = "SYNC_NPM")]
     npm: Option<PathBuf>,
@@ -104,7 +109,7 @@ struct Serve {
 }
 
 pub(super) async fn run(mut server: Server) -> Result<()> {
-    let matches = command(&server).get_matches();
+    let matches = command(server.listen, &server.store, &server.limits).get_matches();
     let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match line.command {
         Some(Command::Models) => return models(&server),
@@ -160,15 +165,16 @@ pub(super) async fn run(mut server: Server) -> Result<()> {
 }
 
 /// The command line, with the server's own settings as the defaults.
-fn command(server: &Server) -> clap::Command {
-    let limits = &server.limits;
+fn command(listen: SocketAddr, store: &StoreChoice, limits: &Limits) -> clap::Command {
     let defaults = [
-        ("listen", server.listen.to_string()),
-        ("store", server.store.to_string()),
+        ("listen", listen.to_string()),
+        ("store", store.to_string()),
         ("message_bytes", limits.message_bytes.to_string()),
         ("row_bytes", limits.row_bytes.to_string()),
         ("transaction_bytes", limits.transaction_bytes.to_string()),
         ("json_depth", limits.json_depth.to_string()),
+        ("connections", limits.connections.to_string()),
+        ("connections_per_address", limits.connections_per_address.to_string()),
         ("messages_per_second", limits.messages_per_second.to_string()),
         ("message_burst", limits.message_burst.to_string()),
         ("in_flight", limits.in_flight.to_string()),
@@ -193,7 +199,7 @@ fn command(server: &Server) -> clap::Command {
         })
     };
     let with_store = |command: clap::Command| {
-        let store = server.store.to_string();
+        let store = store.to_string();
         command.mut_arg("store", |arg| arg.default_value(store).required(false))
     };
     with_defaults(CommandLine::command())
@@ -215,6 +221,9 @@ impl Serve {
         }
         for origin in self.allow_origin {
             server.origins.allow(origin);
+        }
+        for proxy in self.trusted_proxy {
+            server.proxies.trust(proxy);
         }
         server.npm = self.npm.or(server.npm.take());
         server.limits = self.limits;
@@ -275,5 +284,60 @@ impl Signals {
             _ = signal::ctrl_c() => "interrupted",
             _ = terminate => "asked to terminate",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Serve, clap::Error> {
+        let listen = "127.0.0.1:3000".parse().unwrap();
+        let command = command(listen, &StoreChoice::Memory, &Limits::default());
+        let matches = command.try_get_matches_from(["program"].iter().chain(arguments))?;
+        let line = CommandLine::from_arg_matches(&matches)?;
+        Ok(match line.command {
+            Some(Command::Serve(serve)) => *serve,
+            _ => line.serve,
+        })
+    }
+
+    /// Every field, as `Debug` shows it.
+    fn fields(limits: &Limits) -> BTreeMap<String, String> {
+        let shown = format!("{limits:#?}");
+        let fields = shown.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": "));
+        fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn every_limit_has_a_flag_that_may_be_left_out() {
+        let defaults = fields(&Limits::default());
+        assert!(defaults.len() > 20 && defaults.contains_key("connections"), "{defaults:?}");
+        assert_eq!(fields(&parse(&[]).unwrap().limits), defaults);
+        for name in defaults.keys() {
+            let flag = format!("--{}", name.replace('_', "-"));
+            for before in [&[] as &[&str], &["serve"]] {
+                let given = parse(&[before, &[&flag, "77777"]].concat()).unwrap();
+                let set: Vec<_> = fields(&given.limits)
+                    .into_iter()
+                    .filter(|(name, value)| defaults.get(name) != Some(value))
+                    .collect();
+                assert!(
+                    matches!(&set[..], [(only, value)] if only == name && value.starts_with("77777")),
+                    "{flag}: {set:?}"
+                );
+            }
+            assert!(parse(&[&flag, "much"]).is_err(), "{flag}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_trusted_by_flag() {
+        let serve = parse(&["--trusted-proxy", "10.0.0.1", "--trusted-proxy", "fd00::/8"]).unwrap();
+        assert_eq!(serve.trusted_proxy.len(), 2);
+        let refused = parse(&["--trusted-proxy", "proxy"]).unwrap_err().to_string();
+        assert!(refused.contains("`proxy` is no address: write it as"), "{refused}");
     }
 }

@@ -36,6 +36,7 @@ use tokio_tungstenite::{
 
 use super::{
     Open, Shared,
+    addresses::Counted,
     host::{self, LocalAddress},
     stopped, vendor,
 };
@@ -139,8 +140,9 @@ async fn socket(State(shared): State<Arc<Shared>>, mut request: Request) -> Resp
     if *shared.stopping.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response();
     }
+    let address = request.extensions().get().map(|ConnectInfo(peer)| *peer);
+    let address = address.map(|peer| shared.proxies.client(peer, request.headers()));
     let identity = shared.authentication.as_ref().map(|authentication| {
-        let address = request.extensions().get().map(|ConnectInfo(address)| *address);
         let opening = Opening::new(request.headers().clone(), address, request.uri().query());
         Identity::new(authentication.clone(), opening)
     });
@@ -148,7 +150,10 @@ async fn socket(State(shared): State<Arc<Shared>>, mut request: Request) -> Resp
         return (StatusCode::UPGRADE_REQUIRED, "this connection cannot be upgraded\n").into_response();
     };
     // Counted before the answer: a stop from now on waits for it.
-    let open = Open::new(&shared.connections);
+    let open = match admit(&shared, address) {
+        Ok(open) => open,
+        Err(refusal) => return refusal,
+    };
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => serve_socket(upgraded, identity, &shared).await,
@@ -157,6 +162,27 @@ async fn socket(State(shared): State<Arc<Shared>>, mut request: Request) -> Resp
         drop(open);
     });
     answer
+}
+
+/// Counts one more connection, or says which limit it would break.
+#[expect(clippy::result_large_err, reason = "the error is the answer")]
+fn admit(shared: &Shared, address: Option<SocketAddr>) -> Result<(Open, Option<Counted>), Response> {
+    let limits = shared.engine.limits();
+    let refused = |status: StatusCode, limit: &str, message: String| {
+        tracing::debug!(?address, limit, "a connection was refused");
+        (status, format!("{limit}: {message}\n")).into_response()
+    };
+    let most = limits.connections_per_address;
+    let counted = address.map(|address| shared.addresses.count(address.ip(), most).ok_or(())).transpose();
+    let counted = counted.map_err(|()| {
+        let message = format!("{most} connections are open from this address");
+        refused(StatusCode::TOO_MANY_REQUESTS, "connections_per_address", message)
+    })?;
+    let most = limits.connections;
+    let open = Open::within(&shared.connections, most).ok_or_else(|| {
+        refused(StatusCode::SERVICE_UNAVAILABLE, "connections", format!("{most} connections are open"))
+    })?;
+    Ok((open, counted))
 }
 
 /// The most that may wait in a socket's own buffer, which is one frame beside what an outbox holds: a whole transaction, whose text may be

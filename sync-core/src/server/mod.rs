@@ -1,5 +1,6 @@
 //! The server: from a program's models to sockets that are served.
 
+mod addresses;
 mod builder;
 mod cli;
 mod exposure;
@@ -7,6 +8,7 @@ mod handle;
 mod host;
 mod http;
 mod origin;
+mod proxies;
 mod vendor;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
@@ -30,7 +32,7 @@ use {
     tokio_tungstenite::tungstenite::{Error as SocketError, Message},
 };
 
-use self::{exposure::Exposure, host::Hosts, origin::Origins};
+use self::{addresses::Addresses, exposure::Exposure, host::Hosts, origin::Origins, proxies::Proxies};
 use crate::{
     Error, Limits, Result, Session, Ticket,
     authentication::{Authenticate, Authentication},
@@ -69,6 +71,7 @@ pub struct Server {
     limits: Limits,
     origins: Origins,
     hosts: Hosts,
+    proxies: Proxies,
     npm: Option<PathBuf>,
     routes: Router,
     routes_with: Vec<RoutesWith>,
@@ -179,8 +182,10 @@ impl Server {
             stopping,
             origins: self.origins,
             hosts: self.hosts,
+            proxies: self.proxies,
             npm: self.npm,
             connections,
+            addresses: Addresses::default(),
             exposure,
         };
         let mut running = Running {
@@ -229,9 +234,12 @@ struct Shared {
     stopping: watch::Sender<bool>,
     origins: Origins,
     hosts: Hosts,
+    proxies: Proxies,
     npm: Option<PathBuf>,
     /// How many sockets are open.
     connections: watch::Sender<usize>,
+    /// Where they come from.
+    addresses: Addresses,
     exposure: Exposure,
 }
 
@@ -405,6 +413,16 @@ impl Open {
     fn new(connections: &watch::Sender<usize>) -> Self {
         connections.send_modify(|open| *open += 1);
         Self(connections.clone())
+    }
+
+    /// One more, unless there are `limit` already.
+    fn within(connections: &watch::Sender<usize>, limit: usize) -> Option<Self> {
+        let is_room = connections.send_if_modified(|open| {
+            let is_room = *open < limit;
+            *open += usize::from(is_room);
+            is_room
+        });
+        is_room.then(|| Self(connections.clone()))
     }
 }
 
