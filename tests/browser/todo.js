@@ -3,11 +3,12 @@
  * @module
  */
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 import { chromium } from "playwright-core";
 
@@ -56,13 +57,16 @@ export class TodoServer {
     return `http://127.0.0.1:${this.port}/`;
   }
 
+  get #store() {
+    return `sqlite:${join(this.#folder, "todo.db")}`;
+  }
+
   /** Starts it, or starts it again on the same port and store. */
   async start() {
     const binary = this.#binary;
     if (!binary) throw new Error("TODO_BIN must name the server: cargo build -p todo makes target/debug/todo");
     this.#folder ||= await mkdtemp(join(tmpdir(), "todo-"));
-    const store = `sqlite:${join(this.#folder, "todo.db")}`;
-    const child = spawn(binary, ["--listen", `127.0.0.1:${this.port}`, "--store", store], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(binary, ["--listen", `127.0.0.1:${this.port}`, "--store", this.#store], { stdio: ["ignore", "pipe", "pipe"] });
     this.#process = child;
     let log = "";
     const port = new Promise((resolve) => {
@@ -97,6 +101,17 @@ export class TodoServer {
     const ended = once(child, "exit");
     child.kill(signal);
     await ended;
+  }
+
+  /** Copies the store, also while it is served. */
+  async backup() {
+    await promisify(execFile)(String(this.#binary), ["backup", "--store", this.#store, "--to", join(this.#folder, "copy.db")]);
+  }
+
+  /** Loses the store, and makes it anew of the copy. Not while it is served. */
+  async restore() {
+    for (const file of ["todo.db", "todo.db-wal", "todo.db-shm"]) await rm(join(this.#folder, file), { force: true });
+    await promisify(execFile)(String(this.#binary), ["restore", "--store", this.#store, "--from", join(this.#folder, "copy.db")]);
   }
 
   async remove() {
