@@ -176,6 +176,9 @@ impl World {
         let mut quiet_at = 60 + self.dice.below(120);
         while self.figures.operations < operations {
             self.step();
+            for index in 0..self.clients.len() {
+                self.check_ends(index)?;
+            }
             self.turn()?;
             if self.figures.operations >= quiet_at {
                 self.quiet()?;
@@ -477,13 +480,10 @@ impl World {
                     self.figures.frames += 1;
                     let messages = client.frame(&text);
                     let person = client.person;
-                    let ended = std::mem::take(&mut client.ended);
                     for message in &messages {
                         self.check_sight(person, message, written)?;
                     }
-                    for ended in &ended {
-                        self.check_end(index, ended)?;
-                    }
+                    self.check_ends(index)?;
                     if is_quiet || self.dice.once_in(4) {
                         self.check_rows(index)?;
                     }
@@ -553,6 +553,12 @@ impl World {
         } else {
             truth.check_gone(person, &key, seq, written)
         }
+    }
+
+    /// Looks at the mutations of a client that have just ended.
+    fn check_ends(&mut self, index: usize) -> Checked {
+        let ended = std::mem::take(&mut self.clients[index].ended);
+        ended.iter().try_for_each(|ended| self.check_end(index, ended))
     }
 
     /// A mutation ends once, as it was decided, and not before the rows show it.
