@@ -227,7 +227,16 @@ impl Client {
             request: None,
             ..*subscription
         });
-        self.stored = Kept { subscriptions: subscriptions.collect(), ..self.state.clone() };
+        let mut subscriptions: Vec<_> = subscriptions.collect();
+        if bug::is(Bug::CursorBeforeRows) {
+            for subscription in &mut subscriptions {
+                let mut before = self.stored.subscriptions.iter();
+                if let Some(before) = before.find(|before| before.number == subscription.number) {
+                    subscription.rows.shown.clone_from(&before.rows.shown);
+                }
+            }
+        }
+        self.stored = Kept { subscriptions, ..self.state.clone() };
         self.kept = self.kept.max(self.known);
         for message in mem::take(&mut self.outgoing) {
             self.send(&message);
@@ -641,6 +650,12 @@ impl Client {
             let seq = mutation.seq.unwrap_or(0);
             self.end(mutation, End::Confirmed { seq, rows });
         }
+    }
+
+    /// Its subscriptions that are not windows, and have rows to show.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = &Subscription> {
+        let is_shown = |subscription: &&Subscription| !subscription.is_refused && !subscription.is_window();
+        self.subscriptions.iter().filter(is_shown)
     }
 
     /// Its live subscriptions.

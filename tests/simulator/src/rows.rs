@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use sync_tests::plain;
 
-use crate::bug::{self, Bug};
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Loading,
@@ -103,11 +101,6 @@ impl Rows {
         self.ready = None;
         for change in changes {
             self.wait(key_of(&change["model"]), version(change));
-        }
-        if bug::is(Bug::CursorBeforeRows)
-            && let Some(seq) = changes.last().and_then(|change| change["seq"].as_u64())
-        {
-            self.reached = self.reached.max(Some(seq));
         }
     }
 

@@ -580,9 +580,7 @@ impl World {
                         "clause 2: {text} is confirmed at {seq}, and was decided at {decided}"
                     ));
                 }
-                for subscription in
-                    self.clients[index].live().filter(|subscription| !subscription.is_window())
-                {
+                for subscription in self.clients[index].shown() {
                     for row in rows.iter().filter(|(model, _)| model == subscription.model()) {
                         self.check_shown(&truth, index, subscription, row, *seq)?;
                     }
