@@ -432,7 +432,10 @@ async fn flood(
 #[tokio::test]
 async fn floods() {
     const COUNT: usize = 2_000;
-    let server = TestServer::memory().await;
+    // More than all of a flood: so that each is taken as fast as it comes, and not at the pace of `messages_per_second`.
+    let mut limits = sync_core::Limits::default();
+    limits.message_burst = 100_000;
+    let server = TestServer::start("memory:", limits).await;
     let mut bystander = Bystander::new(&server).await;
     let brief = |answer: &Value| match answer["method"].as_str() {
         Some("progress") => None,
