@@ -78,6 +78,8 @@ if [ "$mode" = all ]; then
     suite "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features sync-core/jwt --locked
     suite "packages" cargo package -p sync-derive -p sync-core --locked --allow-dirty
 
+    suite "simulator" cargo test --release -p sync-simulator --locked
+
     # Users' crates, which know nothing of the workspace.
     for crate in tests/outside/*/; do
         suite "outside: $(basename "$crate")" env CARGO_TARGET_DIR="$root/target/outside" cargo test --manifest-path "$crate/Cargo.toml"

@@ -78,6 +78,13 @@ mod hub;
 mod outbox;
 #[cfg(feature = "server")]
 mod protocol;
+/// For this project's simulator alone: it changes without notice.
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod sabotage;
+#[cfg(all(feature = "server", not(feature = "simulation")))]
+#[expect(unreachable_pub, reason = "public for the simulator")]
+mod sabotage;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "server")]

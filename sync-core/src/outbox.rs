@@ -37,6 +37,7 @@ pub(crate) use self::{
 use crate::{
     hub::{Depends, Places, Query, Source},
     protocol::{RequestId, Rows, response},
+    sabotage::{self, Sabotage},
     store::Seq,
 };
 
@@ -525,7 +526,9 @@ impl Outbox {
         let mut state = self.state.lock();
         if let Some(subscription) = state.loading(load) {
             subscription.position = match places {
-                Some(places) => Position::Tail(places, seq),
+                Some(places) => {
+                    Position::Tail(places, seq + u64::from(sabotage::is(Sabotage::ResumedTooLate)))
+                }
                 None => Position::Log(seq),
             };
             if let Phase::Joining { at_least } = &mut subscription.phase {
@@ -672,6 +675,10 @@ impl State {
                 continue;
             }
             lapsed = true;
+            if sabotage::is(Sabotage::OverflowSwallowed) {
+                subscription.position = Position::Tail(subscription.source.ends(), *after);
+                continue;
+            }
             if subscription.source.is_window() {
                 windows.push(subscription.key);
                 continue;

@@ -15,6 +15,7 @@ use crate::{
         Frame, Hello, Message, Mutation, Query, Request, RequestId, Rows, Subject, Target, exceeds_depth,
         response::{self, ErrorDetail},
     },
+    sabotage::{self, Sabotage},
     store::MutationId,
 };
 
@@ -310,7 +311,8 @@ impl Session {
         if self.greeting == Greeting::Client
             && let Some(id) = mutation.id
         {
-            if self.blocked.is_some_and(|blocked| id > blocked) {
+            if self.blocked.is_some_and(|blocked| id > blocked) && !sabotage::is(Sabotage::LaterDecidedFirst)
+            {
                 return refuse(&subject, &earlier_first());
             }
             if self.blocked == Some(id) {

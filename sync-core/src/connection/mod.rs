@@ -45,6 +45,7 @@ use crate::{
         response::{self, ErrorDetail, WireRow},
     },
     registry::Model,
+    sabotage::{self, Sabotage},
     session::{Action, Admitted, Session, Tick, earlier_first},
 };
 
@@ -305,6 +306,7 @@ impl Connection {
             };
             if let (Some(_), Some(id), Some(first)) = (claim, mutation.id, blocked)
                 && id > first
+                && !sabotage::is(Sabotage::LaterDecidedFirst)
             {
                 let error = response::error(&subject, &earlier_first(), &ErrorDetail::default());
                 self.outbox.outcome(error, 0);

@@ -30,6 +30,7 @@ use crate::{
         Content, Method, Mutation, Subject, request,
         response::{self, Confirm, Done, DoneRow, ErrorDetail, WireRow},
     },
+    sabotage::{self, Sabotage},
     store::{ClientWrite, Decision, MutationId, MutationRecord, MutationWrite, Outcome, Seq, Transaction},
 };
 
@@ -129,6 +130,9 @@ impl Engine {
                 }
             };
             if id <= last {
+                if sabotage::is(Sabotage::DuplicatesDecided) {
+                    return self.decide(asker, None, mutation, subject, now).await;
+                }
                 return self.repeat(asker.caller, client, id, mutation, now).await;
             }
             if id.saturating_sub(claim.client.acknowledged()) > self.limits.unacknowledged {
@@ -281,7 +285,7 @@ impl Engine {
                 Err(refused) => {
                     let message = refused.message(subject, &mutation.content);
                     // Nothing to record; but a refusal for what is not on disk yet waits until it is.
-                    if record.is_none() && is_on_disk {
+                    if (record.is_none() && is_on_disk) || sabotage::is(Sabotage::RejectionsForgotten) {
                         return Ok(Decided::Answer(message, 0));
                     }
                     let text = String::from_utf8_lossy(&message).into();

@@ -41,6 +41,7 @@ use crate::{
         response::{self, Confirm, Done, DoneRow, WireRow},
     },
     registry::Registry,
+    sabotage::{self, Sabotage},
     store::{
         Change, ClientWrite, Decision, LogEntry, MutationId, Precondition, Seq, Store, StoreError,
         Transaction,
@@ -394,6 +395,9 @@ impl Pipeline {
         if batch.is_empty() {
             return;
         }
+        if sabotage::is(Sabotage::BroadcastBeforeCommit) || sabotage::is(Sabotage::ConfirmBeforeFlush) {
+            tell_early(&mut batch, registry, hub);
+        }
         let transactions = batch.iter().map(|submitted| submitted.transaction.clone()).collect();
         let committing = catch_panic(store.commit(transactions)).await;
         let failed = match committing
@@ -682,6 +686,24 @@ fn published(change: &Change, wire: Option<Bytes>, registry: &Registry) -> Optio
 pub(super) fn published_entry(entry: &LogEntry, registry: &Registry) -> Published {
     let changes = entry.changes.iter().filter_map(|change| published(change, None, registry)).collect();
     Published { seq: entry.seq, changes }
+}
+
+/// What must never be done: tells of a batch before it is committed.
+fn tell_early(batch: &mut [Submitted], registry: &Registry, hub: &Hub) {
+    let mut seq = hub.head();
+    let mut early = Vec::new();
+    for submitted in batch {
+        seq += u64::from(!submitted.transaction.changes.is_empty());
+        if sabotage::is(Sabotage::ConfirmBeforeFlush) {
+            if let Some(confirm) = submitted.effects.confirm.take() {
+                confirm.outbox.outcome(confirm.message(seq), 0);
+                confirm.outbox.nudge();
+            }
+        } else if !submitted.transaction.changes.is_empty() {
+            early.push(submitted.published(seq, registry));
+        }
+    }
+    hub.publish(&early);
 }
 
 /// Runs what a handler wanted to be run after its commit, as a task of its own.

@@ -51,6 +51,7 @@ use crate::{
     outbox::{FRAME_BYTES, Outbox, Which},
     protocol::response,
     registry::Model,
+    sabotage::{self, Sabotage},
     store::Seq,
 };
 
@@ -213,7 +214,9 @@ impl Hub {
             self.want(&mut dirty);
             // Before the head is there: nothing of these transactions leaves under what was true before them.
             for (filter, seq) in self.dependents.touched(transactions) {
-                filter.rescope(seq);
+                if !sabotage::is(Sabotage::ScopeChangesIgnored) {
+                    filter.rescope(seq);
+                }
             }
             // Before the head is there, so that who looks up to it knows where to look.
             dirty.mark();

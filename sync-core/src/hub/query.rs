@@ -20,6 +20,7 @@ use crate::{
     },
     outbox::{Outbox, Which},
     protocol::response,
+    sabotage::{self, Sabotage},
     store::Seq,
 };
 
@@ -129,7 +130,8 @@ impl View {
     /// Of a row that a query has shown, and shows now.
     pub(super) fn of(old: bool, new: bool) -> Option<Self> {
         match (old, new) {
-            (false, false) => None,
+            (false, false) => sabotage::is(Sabotage::RemovesForUnseen).then_some(Self::Removed),
+            (true, false) if sabotage::is(Sabotage::RemovesLost) => None,
             (_, true) => Some(Self::Shown),
             (true, false) => Some(Self::Removed),
         }

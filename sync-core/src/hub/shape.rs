@@ -147,7 +147,7 @@ impl Source {
     }
 
     /// The ends of the tails.
-    pub(super) fn ends(&self) -> Places {
+    pub(crate) fn ends(&self) -> Places {
         self.legs.iter().map(|leg| leg.tail.lock().end()).collect()
     }
 }

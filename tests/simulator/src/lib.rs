@@ -27,7 +27,7 @@ pub use self::{bug::Bug, world::Figures};
 pub struct Options {
     /// How many operations each world has.
     pub operations: u64,
-    /// A mistake that the clients make.
+    /// A mistake that is made.
     pub bug: Option<Bug>,
 }
 
@@ -65,16 +65,17 @@ pub fn run(seed: u64, options: &Options, lines: usize) -> Result<Figures, Failur
 }
 
 fn once(seed: u64, options: &Options, trace: bool) -> Result<Figures, (String, String)> {
-    panics::watch();
+    panics::watch(true);
     let mut world = World::new(seed, options, trace);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run(options.operations)));
+    let trace = world.take_trace();
+    drop(world);
+    panics::watch(false);
+    let panic = panics::take();
     let what = match ran {
         Ok(Ok(figures)) => return Ok(figures),
         Ok(Err(what)) => what,
-        Err(_) => format!("the simulator panicked: {}", panics::take().unwrap_or_default()),
+        Err(_) => format!("the simulator panicked: {}", panic.unwrap_or_default()),
     };
-    let trace = world.take_trace();
-    // What is left of it says nothing more.
-    panics::take();
     Err((what, trace))
 }

@@ -26,7 +26,7 @@ struct Arguments {
     /// How many run at the same time.
     #[arg(long, default_value_t = 2)]
     threads: u64,
-    /// A mistake that the clients make on purpose.
+    /// A mistake that is made on purpose.
     #[arg(long)]
     bug: Option<Bug>,
     /// Goes on after a seed that fails.

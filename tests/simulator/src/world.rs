@@ -42,7 +42,7 @@ const PATIENCE: usize = 4_000;
 const SETTLED: usize = 12;
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// What clients did: writes, queries, reads, cuts, returns, crashes.
     pub operations: u64,
