@@ -43,7 +43,7 @@ test("appending and putting in front, hundreds of thousands of times, stays shor
     assert.ok(position.length <= 6, position);
   }
   let [low, high] = [between(), undefined];
-  for (let count = 0; count < 500; count += 1) count % 2 ? (low = between(low, high)) : (high = between(low, high));
+  for (let count = 0; count < 500; count += 1) count % 2 ? (low = between(low, high, "V")) : (high = between(low, high, "V"));
   assert.ok(low.length < 120, `${low.length}`);
 });
 
