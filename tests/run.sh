@@ -59,6 +59,16 @@ need() {
     return 1
 }
 
+# licences: what the crates that are built in may be, by .cargo/deny.toml. The tool is built once, unoptimised: it runs for 3 seconds.
+cargo_deny=0.19.9
+licences() {
+    local tools=$root/target/tools
+    if [ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" != "cargo-deny $cargo_deny" ]; then
+        cargo install --locked --debug --quiet --force --root "$tools" --version "$cargo_deny" cargo-deny || return
+    fi
+    "$tools/bin/cargo-deny" --workspace --locked check licenses bans sources
+}
+
 need cargo cargo || exit 2
 need node nodejs || exit 2
 need npm npm || exit 2
@@ -76,6 +86,7 @@ suite "javascript types" npm --prefix tests run --silent check
 if [ "$mode" = all ]; then
     suite "without the server" cargo clippy -p sync-core --no-default-features --locked -- -D warnings
     suite "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features sync-core/jwt --locked
+    suite "licences" licences
     suite "packages" cargo package -p sync-derive -p sync-core --locked --allow-dirty
 
     suite "simulator" cargo test --release -p sync-simulator --locked
