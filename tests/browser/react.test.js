@@ -71,9 +71,10 @@ async function start(context, { count = 1, body = "<main></main><script src='/ho
     for (const [path, text] of Object.entries(scripts)) {
       await page.route(`**${path}`, (route) => route.fulfill({ contentType: "text/javascript; charset=utf-8", body: text }));
     }
-    // A page that comes from no server may open no sockets, so this takes the place of one that does.
-    await page.goto(`${line.url}sync/client.js`);
-    await page.setContent(`<!doctype html>${body}`);
+    // A page whose answer is made here counts as one from elsewhere.
+    await page.context().grantPermissions(["local-network-access"]);
+    await page.route(`${line.url}own`, (route) => route.fulfill({ contentType: "text/html", body: `<!doctype html>${body}` }));
+    await page.goto(`${line.url}own`);
     people.push({ page, line, sent });
   }
   context.after(() => assert.deepEqual(errors, []));

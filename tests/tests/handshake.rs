@@ -20,6 +20,12 @@ async fn serves_the_client() {
         assert_eq!(status, 200);
         assert!(answer.contains("content-type: text/javascript"), "{answer}");
         assert!(answer.contains(says), "{answer}");
+        // It is a file for pages, and no page.
+        assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{answer}");
+        assert!(
+            answer.contains("content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n"),
+            "{answer}"
+        );
     }
     assert_eq!(get(server.address, "/sync/backbone.js", "").await.0, 200);
     assert_eq!(get(server.address, "/sync/nothing.js", "").await.0, 404);

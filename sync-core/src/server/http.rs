@@ -113,6 +113,8 @@ fn file(kind: &'static str, source: impl IntoResponse) -> impl IntoResponse {
         // It belongs to this very server: asked for again each time, a page never runs an old one.
         (header::CACHE_CONTROL, "no-cache"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // For who opens it as a page: it is none. What a page may load its own policy says.
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     ];
     (headers, source)
 }
