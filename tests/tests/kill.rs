@@ -1,4 +1,6 @@
 //! The server is killed again and again while clients write: every confirmed row is there, none twice, and seqs have no gap.
+//!
+//! `KILLS=2000 cargo test --release -p sync-tests --test kill -- --nocapture` kills it more often, over 100,000 rows; the figures are printed.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,10 +20,15 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 use uuid::Uuid;
 
 const CLIENTS: u64 = 8;
-const ROWS: u64 = 10_000;
-const KILLS: u64 = 20;
 /// Mutations that a client has under way at a time.
 const WINDOW: usize = 16;
+
+/// How often the server is killed, and how many rows are written meanwhile.
+fn plan() -> (u64, u64) {
+    let kills = std::env::var("KILLS").map_or(20, |kills| kills.parse().unwrap());
+    let rows = (kills * 50).max(10_000);
+    (kills, rows - rows % CLIENTS)
+}
 
 /// A client that does not give up: it numbers its writes, and sends what has no answer again after each reconnect.
 struct Writer {
@@ -45,10 +52,10 @@ impl Writer {
     async fn run(
         mut self,
         address: SocketAddr,
+        share: u64,
         progress: Arc<AtomicU64>,
         confirmed: mpsc::UnboundedSender<()>,
     ) -> Self {
-        let share = ROWS / CLIENTS;
         while self.confirmed.len() < usize::try_from(share).unwrap() {
             // An error is a cut line: the server is being killed.
             let _ = self.connected(address, share, &progress, &confirmed).await;
@@ -134,6 +141,7 @@ impl Writer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn confirmed_rows_survive_sigkill() {
+    let (kills, rows) = plan();
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("kill.db");
     let program = env!("CARGO_BIN_EXE_sync-test-server");
@@ -154,16 +162,17 @@ async fn confirmed_rows_survive_sigkill() {
                 confirmed: HashMap::new(),
                 repeats: 0,
             };
-            tokio::spawn(writer.run(address, progress.clone(), confirm.clone()))
+            tokio::spawn(writer.run(address, rows / CLIENTS, progress.clone(), confirm.clone()))
         })
         .collect();
     drop(confirm);
 
     // Killed after a number of confirms that nobody chose: in the middle of flushes, batches and frames.
     let mut slowest_start = Duration::ZERO;
-    for kill in 1..=KILLS {
-        let jitter = Uuid::new_v4().as_u128() % 200;
-        let at = kill * ROWS / (KILLS + 1) + u64::try_from(jitter).unwrap();
+    for kill in 1..=kills {
+        let each = rows / (kills + 1);
+        let jitter = Uuid::new_v4().as_u128() % u128::from(each / 2);
+        let at = kill * each + u64::try_from(jitter).unwrap();
         while progress.load(Ordering::SeqCst) < at && confirms.recv().await.is_some() {}
         server.kill();
         let start = Instant::now();
@@ -176,23 +185,23 @@ async fn confirmed_rows_survive_sigkill() {
         repeats += writer.repeats;
         expected.extend(writer.confirmed.iter().map(|(id, seq)| (format!("{}-{id}", writer.name), *seq)));
     }
-    assert_eq!(expected.len() as u64, ROWS);
+    assert_eq!(expected.len() as u64, rows);
 
     let mut reader = Client::connect(address).await;
-    let (rows, live) = reader.subscribe("Todo").await;
-    assert_eq!(live["seq"], ROWS, "one seq a row, and no other");
-    assert_eq!(rows.len() as u64, ROWS, "none lost, none doubled");
+    let (found, live) = reader.subscribe("Todo").await;
+    assert_eq!(live["seq"], rows, "one seq a row, and no other");
+    assert_eq!(found.len() as u64, rows, "none lost, none doubled");
     let pages = reader.frames.iter().flatten().filter(|message| message["method"] == "read");
     let seqs =
         pages.flat_map(|page| page["seqs"].as_array().unwrap().iter().map(|seq| seq.as_u64().unwrap()));
     let mut seqs: Vec<_> = seqs.collect();
-    for (row, seq) in rows.iter().zip(&seqs) {
+    for (row, seq) in found.iter().zip(&seqs) {
         assert_eq!(expected.get(row["title"].as_str().unwrap()), Some(seq), "confirmed at this seq: {row}");
     }
     seqs.sort_unstable();
-    assert!(seqs.iter().copied().eq(1..=ROWS), "gapless");
+    assert!(seqs.iter().copied().eq(1..=rows), "gapless");
     println!(
-        "{ROWS} rows by {CLIENTS} clients, {KILLS} kills, {repeats} mutations sent again, slowest start {slowest_start:?}, {:?} in all",
+        "{rows} rows by {CLIENTS} clients, {kills} kills, {repeats} mutations sent again, slowest start {slowest_start:?}, {:?} in all",
         begun.elapsed()
     );
 }
