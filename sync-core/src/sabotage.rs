@@ -30,6 +30,8 @@ pub enum Sabotage {
     ScopeChangesIgnored,
     /// What is sent after a mutation that is to be sent again is decided before it.
     LaterDecidedFirst,
+    /// A session that is revoked goes on.
+    RevocationsIgnored,
 }
 
 #[cfg(feature = "simulation")]

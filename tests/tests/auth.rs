@@ -254,11 +254,17 @@ async fn hello_has_its_time() {
     accounts.set("ada's", user("ada"));
     let mut limits = Limits::default();
     limits.hello_timeout = Duration::from_millis(300);
+    limits.ping_interval = Duration::from_millis(20);
     let server = TestServer::on(accounts.builder().limits(limits)).await;
     let mut silent = server.client().await;
     let begun = Instant::now();
     assert_eq!(silent.closed().await, (4003, "no `hello` that was accepted came in time".into()));
     assert!(begun.elapsed() >= Duration::from_millis(250), "{:?}", begun.elapsed());
+    assert!(
+        silent.left().is_empty(),
+        "it is pinged, but not told how far the server is: {:?}",
+        silent.left()
+    );
     // Whatever else it says.
     let mut chatty = server.client().await;
     chatty.send(&create(1, "x")).await;

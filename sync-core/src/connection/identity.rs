@@ -90,6 +90,12 @@ impl Identity {
 }
 
 impl Connection {
+    /// Whether it speaks for somebody, where that must be known.
+    pub(super) fn speaks(&self) -> bool {
+        let is_live = |authority: Arc<Authority>| !authority.has_ended();
+        self.identity.as_ref().is_none_or(|identity| identity.authority().is_some_and(is_live))
+    }
+
     /// Whether the session that it speaks under is over, and there is no other yet.
     pub(super) fn session_has_ended(&self) -> bool {
         let authority = self.identity.as_ref().and_then(Identity::authority);

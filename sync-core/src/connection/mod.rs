@@ -344,7 +344,7 @@ impl Connection {
             if self.session_has_ended() {
                 self.outbox.rescope(Which::All, 0);
             }
-            let frames = self.outbox.frames(self.engine.hub(), head, ping);
+            let frames = self.outbox.frames(self.engine.hub(), head, ping && self.speaks());
             let mut messages: Vec<_> = frames.into_iter().map(text).collect();
             if ping {
                 messages.push(Message::Ping(Bytes::new()));

@@ -46,6 +46,8 @@ pub enum Bug {
     ScopeChangesIgnored,
     /// The server decides what was sent after a mutation that is to be sent again.
     LaterDecidedFirst,
+    /// The server lets a session go on that is revoked.
+    RevocationsIgnored,
 }
 
 impl Bug {
@@ -66,6 +68,7 @@ impl Bug {
             Self::OverflowSwallowed => Sabotage::OverflowSwallowed,
             Self::HorizonIgnored => Sabotage::HorizonIgnored,
             Self::ScopeChangesIgnored => Sabotage::ScopeChangesIgnored,
+            Self::RevocationsIgnored => Sabotage::RevocationsIgnored,
             Self::LaterDecidedFirst => Sabotage::LaterDecidedFirst,
             _ => return None,
         })

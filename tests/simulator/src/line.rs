@@ -48,9 +48,9 @@ pub(crate) struct Line {
 
 impl Line {
     /// A line and the server's end of it.
-    pub(crate) fn new(truth: Arc<Mutex<Truth>>) -> (Self, Socket) {
+    pub(crate) fn new(person: &'static str, truth: Arc<Mutex<Truth>>) -> (Self, Socket) {
         let pipe = Arc::new(Mutex::new(Pipe { is_served: true, ..Pipe::default() }));
-        (Self { pipe: pipe.clone(), sent: VecDeque::new() }, Socket { pipe, truth })
+        (Self { pipe: pipe.clone(), sent: VecDeque::new() }, Socket { pipe, person, truth })
     }
 
     pub(crate) fn send(&mut self, message: Message) {
@@ -101,6 +101,7 @@ impl Line {
 
 /// The server's end.
 pub(crate) struct Socket {
+    person: &'static str,
     pipe: Arc<Mutex<Pipe>>,
     truth: Arc<Mutex<Truth>>,
 }
@@ -143,7 +144,13 @@ impl Sink<Message> for Socket {
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        let head = self.truth.lock().head;
+        let head = {
+            let mut truth = self.truth.lock();
+            if let Message::Text(text) = &message {
+                truth.written(self.person, text);
+            }
+            truth.head
+        };
         let mut pipe = self.pipe.lock();
         pipe.down_bytes += message.len();
         pipe.down.push_back((message, head));

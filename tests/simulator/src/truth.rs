@@ -3,12 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use serde_json::{Map, Value, json};
 use sync_core::store::{Decision, Outcome, Seq, Transaction};
 use sync_tests::plain;
+use tokio::time::Instant;
 use uuid::Uuid;
+
+/// For so long what was said under an old session may still come.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A row of a model: its name, its id as JSON.
 pub(crate) type Row = (String, String);
@@ -30,6 +35,8 @@ pub(crate) struct Truth {
     pub(crate) decided: BTreeMap<(Uuid, u64), Decided>,
     last: BTreeMap<Uuid, u64>,
     cids: BTreeSet<String>,
+    /// Who is banned, and since when.
+    pub(crate) banned: BTreeMap<String, Instant>,
     /// What should not have happened.
     pub(crate) faults: Vec<String>,
 }
@@ -81,6 +88,15 @@ impl Truth {
         let seq = (!matches!(mutation.outcome, Outcome::Rejected(_))).then_some(self.head);
         if self.decided.insert((write.client, mutation.id), Decided { seq }).is_some() {
             self.faults.push(format!("clause 3: {} of {} was decided twice", mutation.id, write.client));
+        }
+    }
+
+    /// The server writes a frame to somebody.
+    pub(crate) fn written(&mut self, person: &str, frame: &str) {
+        let since = self.banned.get(person).map(Instant::elapsed);
+        // What has a seq tells of rows.
+        if since.is_some_and(|since| since > GRACE) && frame.contains("\"seq\":") {
+            self.faults.push(format!("clause 11: {person}, banned for {since:?}, is told {frame:.200}"));
         }
     }
 

@@ -13,7 +13,10 @@ use sync_core::{
     Error, Filter, Limits, Login, Running, Server, Session,
     store::{MemoryStore, Seq},
 };
-use tokio::{runtime::Runtime, time::sleep};
+use tokio::{
+    runtime::Runtime,
+    time::{Instant, sleep},
+};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
@@ -76,7 +79,8 @@ struct Process {
 }
 
 impl Process {
-    fn start(disk: Disk, banned: Arc<Mutex<BTreeSet<String>>>) -> Self {
+    fn start(disk: Disk) -> Self {
+        let truth = disk.truth.clone();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let mut limits = Limits::default();
@@ -88,10 +92,10 @@ impl Process {
         limits.in_flight = 10;
         limits.unacknowledged = 24;
         let server = Server::builder().custom_store(disk).limits(limits).authenticate(move |login: Login| {
-            let banned = banned.clone();
+            let truth = truth.clone();
             async move {
                 let name = login.token().ok_or_else(|| Error::unauthenticated("say who you are"))?.to_owned();
-                if banned.lock().contains(&name) {
+                if truth.lock().banned.contains_key(&name) {
                     return Err(Error::unauthenticated("is banned"));
                 }
                 Ok(Session::new(Me(name.clone())).subject(name))
@@ -104,6 +108,11 @@ impl Process {
     /// So much time passes for the server, with all that it has to do in it.
     fn pass(&self, milliseconds: u64) {
         self.runtime.block_on(async { sleep(Duration::from_millis(milliseconds)).await });
+    }
+
+    fn now(&self) -> Instant {
+        let _inside = self.runtime.enter();
+        Instant::now()
     }
 
     fn serve(&self, socket: Socket) {
@@ -125,7 +134,6 @@ pub(crate) struct World {
     store: Arc<MemoryStore>,
     shape: u64,
     truth: Arc<Mutex<Truth>>,
-    banned: Arc<Mutex<BTreeSet<String>>>,
     clients: Vec<Client>,
     slow: BTreeSet<usize>,
     /// Lines that clients have given up, on which something may still arrive.
@@ -152,16 +160,14 @@ impl World {
         let epoch = Uuid::from_u64_pair(dice.next(), dice.next());
         let store = Arc::new(MemoryStore::with_epoch(epoch).log_retention(LOG));
         let truth = Arc::<Mutex<Truth>>::default();
-        let banned = Arc::<Mutex<BTreeSet<String>>>::default();
         let disk = Disk { inner: store.clone(), truth: truth.clone(), shape: 0 };
         let clients = (0..6).map(|index| Client::new(PEOPLE[index % PEOPLE.len()], &mut dice)).collect();
         Self {
             dice,
-            process: Process::start(disk, banned.clone()),
+            process: Process::start(disk),
             store,
             shape: 0,
             truth,
-            banned,
             clients,
             slow: BTreeSet::new(),
             ghosts: Vec::new(),
@@ -252,7 +258,7 @@ impl World {
 
     fn connect(&mut self, index: usize) {
         trace!(self, "{index} connects");
-        let (line, socket) = Line::new(self.truth.clone());
+        let (line, socket) = Line::new(self.clients[index].person, self.truth.clone());
         self.process.serve(socket);
         self.clients[index].connect(line);
     }
@@ -289,18 +295,24 @@ impl World {
         }
         trace!(self, "the server crashes at {}, models {:x}", self.truth.lock().head, self.shape);
         let disk = Disk { inner: self.store.clone(), truth: self.truth.clone(), shape: self.shape };
-        self.process = Process::start(disk, self.banned.clone());
+        self.process = Process::start(disk);
+        // On the clock of the new process.
+        let now = self.process.now();
+        self.truth.lock().banned.values_mut().for_each(|since| *since = now);
         self.ghosts.clear();
     }
 
     fn revoke(&mut self) {
         let person = *self.dice.one(&PEOPLE);
         match self.dice.below(3) {
-            0 => drop(self.banned.lock().insert(person.into())),
-            1 => drop(self.banned.lock().remove(person)),
+            0 => {
+                let now = self.process.now();
+                self.truth.lock().banned.entry(person.into()).or_insert(now);
+            }
+            1 => drop(self.truth.lock().banned.remove(person)),
             _ => {}
         }
-        trace!(self, "{person} is revoked, banned: {:?}", self.banned.lock());
+        trace!(self, "{person} is revoked, banned: {:?}", self.truth.lock().banned.keys());
         self.process.running.revoke(person);
     }
 
@@ -439,6 +451,9 @@ impl World {
             }
         }
         self.ghosts.retain(Line::is_served);
+        if self.dice.once_in(80) {
+            self.wait()?;
+        }
         let time = if self.dice.once_in(12) { self.dice.below(60) } else { self.dice.below(4) };
         self.process.pass(time);
         for index in 0..self.clients.len() {
@@ -448,6 +463,23 @@ impl World {
             }
         }
         self.check_faults()
+    }
+
+    /// More than a second passes, in which nothing but the lines works.
+    fn wait(&mut self) -> Checked {
+        trace!(self, "a second passes");
+        for _ in 0..24 {
+            for line in self.clients.iter_mut().filter_map(|client| client.line.as_mut()) {
+                line.deliver(usize::MAX);
+            }
+            self.process.pass(50);
+            for index in 0..self.clients.len() {
+                if !self.slow.contains(&index) {
+                    self.receive(index, usize::MAX, false)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_faults(&self) -> Checked {
@@ -670,7 +702,7 @@ impl World {
         trace!(self, "quiet");
         self.figures.quiet_points += 1;
         dice::calm(true);
-        self.banned.lock().clear();
+        self.truth.lock().banned.clear();
         self.slow.clear();
         for mut ghost in std::mem::take(&mut self.ghosts) {
             ghost.deliver(usize::MAX);
