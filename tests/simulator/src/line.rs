@@ -50,7 +50,7 @@ impl Line {
     /// A line and the server's end of it.
     pub(crate) fn new(person: &'static str, truth: Arc<Mutex<Truth>>) -> (Self, Socket) {
         let pipe = Arc::new(Mutex::new(Pipe { is_served: true, ..Pipe::default() }));
-        (Self { pipe: pipe.clone(), sent: VecDeque::new() }, Socket { pipe, person, truth })
+        (Self { pipe: pipe.clone(), sent: VecDeque::new() }, Socket { person, pipe, truth })
     }
 
     pub(crate) fn send(&mut self, message: Message) {
