@@ -63,7 +63,7 @@ impl Connection {
                 };
                 hub.leave(&restarted.left, &self.outbox);
                 if !source.is_window() {
-                    pages.lock().push_back(Pages::anew(restarted, model, selection, head));
+                    pages.lock().push_back(Pages::anew(restarted, model, selection, source, head));
                 }
                 // `load` waits for it as it does for the log.
                 self.outbox.work_nudge();

@@ -9,7 +9,7 @@ use super::Connection;
 use crate::{
     Error, ErrorCode, Result,
     engine::Selection,
-    hub::Snapshot,
+    hub::{Snapshot, Source},
     model::{Key, Place},
     outbox::{Asked, FRAME_BYTES, LoadKey, LogWork, Restarted, WindowWork},
     protocol::{
@@ -37,6 +37,7 @@ pub(super) struct Pages<'a> {
     subject: Subject,
     model: &'a Model,
     selection: Selection,
+    source: Arc<Source>,
     ends_at_live: bool,
     after: Option<Place>,
     is_first: bool,
@@ -46,22 +47,28 @@ pub(super) struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     /// Those of a subscription that began anew, with the changes after `head`.
-    pub(super) fn anew(restarted: Restarted, model: &'a Model, selection: Selection, head: Seq) -> Self {
+    pub(super) fn anew(
+        restarted: Restarted,
+        model: &'a Model,
+        selection: Selection,
+        source: Arc<Source>,
+        head: Seq,
+    ) -> Self {
         let Restarted { load, asked, ends_at_live, .. } = restarted;
         let subject = subject(&asked, model.name());
-        Self::new(load, subject, model, selection, ends_at_live, head)
+        Self::new(load, subject, model, (selection, source), ends_at_live, head)
     }
 
     fn new(
         load: LoadKey,
         subject: Subject,
         model: &'a Model,
-        selection: Selection,
+        (selection, source): (Selection, Arc<Source>),
         ends_at_live: bool,
         newest: Seq,
     ) -> Self {
         let after = selection.start.clone();
-        Self { load, subject, model, selection, ends_at_live, after, is_first: true, newest }
+        Self { load, subject, model, selection, source, ends_at_live, after, is_first: true, newest }
     }
 }
 
@@ -159,8 +166,8 @@ impl Connection {
                 Err(reason) => self.outbox.answer(response::reset(Some(&query.id), reason)),
             }
         }
-        let load = self.outbox.subscribe(begun, asked, joined, (places, head));
-        Ok(Some(Pages::new(load, subject.clone(), model, selection, false, head)))
+        let load = self.outbox.subscribe(begun, asked, joined.clone(), (places, head));
+        Ok(Some(Pages::new(load, subject.clone(), model, (selection, joined), false, head)))
     }
 
     async fn read_all<'a>(
@@ -175,8 +182,8 @@ impl Connection {
         let (joined, places, head) = self.engine.hub().join(model, selection.joined(true), &self.outbox);
         // What changes between the pages follows before the end.
         let asked = Asked { id: subject.id.clone(), rows, page_rows: selection.page_rows };
-        let load = self.outbox.read_once(begun, asked, joined, (places, head));
-        Ok(Some(Pages::new(load, subject.clone(), model, selection, true, head)))
+        let load = self.outbox.read_once(begun, asked, joined.clone(), (places, head));
+        Ok(Some(Pages::new(load, subject.clone(), model, (selection, joined), true, head)))
     }
 
     async fn select(&self, model: &str, rows: &Rows) -> Result<(&Model, Selection)> {
@@ -208,7 +215,8 @@ impl Connection {
             return None;
         }
         let is_first = std::mem::take(&mut pages.is_first);
-        let page = match self.engine.page(pages.model, &pages.selection, pages.after.take()).await {
+        let wanted = (&*pages.source, pages.newest);
+        let page = match self.engine.page(pages.model, &pages.selection, pages.after.take(), wanted).await {
             Ok(page) => page,
             Err(error) => {
                 if self.outbox.is_loading(pages.load) {
@@ -218,31 +226,33 @@ impl Connection {
                 return None;
             }
         };
+        // Where it was read before, it is right up to now.
         pages.newest = pages.newest.max(page.seq);
+        let seq = pages.newest;
         let (load, hub) = (pages.load, self.engine.hub());
         let message = |more| {
             let id = pages.subject.id.as_ref();
-            response::page(pages.model.name(), id, &page.rows, page.seq, more)
+            response::page(pages.model.name(), id, &page.rows, seq, more)
         };
         let is_limited = pages.selection.shape.first.is_some();
         if page.next.is_some() && !is_limited {
             // A page that has found nothing yet says nothing.
             if !page.rows.is_empty() {
-                self.outbox.answer_to(load, message(true), page.seq);
+                self.outbox.answer_to(load, message(true), seq);
             }
-            hub.wake_at(page.seq, &self.outbox);
-            pages.after = page.next;
+            hub.wake_at(seq, &self.outbox);
+            pages.after.clone_from(&page.next);
             return Some(pages);
         }
         if pages.ends_at_live && is_first {
             // All of it at one seq, or as much as was asked for.
-            self.outbox.last_answer_to(load, message(page.next.is_some()), page.seq);
+            self.outbox.last_answer_to(load, message(page.next.is_some()), seq);
         } else {
             // A read of all rows ends with a page of its own.
-            self.outbox.answer_to(load, message(pages.ends_at_live), page.seq);
-            self.outbox.loaded(load, pages.newest);
+            self.outbox.answer_to(load, message(pages.ends_at_live), seq);
+            self.outbox.loaded(load, seq);
         }
-        hub.wake_at(pages.newest, &self.outbox);
+        hub.wake_at(seq, &self.outbox);
         None
     }
 
@@ -314,7 +324,7 @@ impl Connection {
                 };
                 hub.leave(&restarted.left, &self.outbox);
                 if !source.is_window() {
-                    pages.lock().push_back(Pages::anew(restarted, model, selection, head));
+                    pages.lock().push_back(Pages::anew(restarted, model, selection, source, head));
                 }
             }
             Err(error) => fail(error),

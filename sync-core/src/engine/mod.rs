@@ -14,6 +14,7 @@ mod references;
 mod results;
 mod retention;
 mod scope;
+mod shared_pages;
 mod transaction;
 
 use std::{
@@ -34,6 +35,7 @@ use self::{
     pipeline::{Effects, Pipeline},
     read_set::ReadSet,
     retention::Retention,
+    shared_pages::SharedPages,
 };
 use crate::{
     Error, ErrorCode, Result,
@@ -59,6 +61,7 @@ pub(crate) struct Engine {
     hub: Hub,
     base: Arc<Base>,
     clients: Clients,
+    shared_pages: SharedPages,
     limits: Limits,
     retention: Retention,
     epoch: Uuid,
@@ -94,6 +97,7 @@ impl Engine {
             hub: Hub::new(head, limits.window_bytes),
             base,
             clients: Clients::default(),
+            shared_pages: SharedPages::default(),
             retention: Retention::default(),
             stopping: AtomicBool::new(false),
             registry,

@@ -8,6 +8,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use super::{
     Engine, pipeline,
     scope::{Dependencies, Scoped},
+    shared_pages::PageKey,
     unavailable,
 };
 use crate::{
@@ -123,8 +124,31 @@ impl Engine {
         }
     }
 
-    /// The next page of the selection's rows. It may have none and a `next`: then few rows match, and it was looked for long enough.
+    /// The next page of the selection's rows, for who has had everything up to `newest` and gets what changes in the source after it. Many
+    /// who ask for the same share what was read.
     pub(crate) async fn page(
+        &self,
+        model: &Model,
+        selection: &Selection,
+        after: Option<Place>,
+        (source, newest): (&Source, Seq),
+    ) -> Result<Arc<WirePage>> {
+        let key = PageKey {
+            model: model.name(),
+            filter: selection.shape.filter.clone(),
+            order: selection.order.clone(),
+            after: after.clone(),
+            rows: selection.shape.first.as_ref().map_or(selection.page_rows, |first| first.limit),
+        };
+        // Read since; or before, and nothing has changed in these rows since. Of what the store has beyond the head nobody was told yet.
+        let is_right = |page: &WirePage| {
+            page.seq >= newest || (newest <= self.hub.head() && source.changed_at() <= page.seq)
+        };
+        self.shared_pages.page(key, is_right, self.read_page(model, selection, after)).await
+    }
+
+    /// The next page of the selection's rows. It may have none and a `next`: then few rows match, and it was looked for long enough.
+    async fn read_page(
         &self,
         model: &Model,
         selection: &Selection,

@@ -32,7 +32,7 @@ impl Dependents {
         let mut by_model = self.filters.lock();
         let filters = filters.into_iter().map(|(model, filter)| {
             let of_model = by_model.entry(model).or_default();
-            let made = |shape, route| Query::new(model, shape, route, None);
+            let made = |shape, route| Query::new(model, shape, route, None, 0);
             let filter = of_model.intern(Shape::all(filter), made);
             filter.add(outbox);
             filter

@@ -159,7 +159,7 @@ impl Hub {
             let query = of_model.intern(leg, |shape, route| {
                 let window = |first: &First| Mutex::new(Window::new(first.clone(), self.window_bytes));
                 let window = shape.first.as_ref().map(window);
-                Query::new(model, shape, route, window)
+                Query::new(model, shape, route, window, self.head())
             });
             query.add(outbox);
             query
@@ -236,6 +236,7 @@ impl Hub {
             all.sort_by_key(|query| query.number());
             let mut wanted = Dirty::default();
             for query in &all {
+                query.silent_until.fetch_max(to, Ordering::AcqRel);
                 if let Some(window) = &query.window {
                     window.lock().forget();
                     wanted.windows.push(query.clone());

@@ -31,6 +31,8 @@ pub(crate) struct Query {
     pub(super) shape: Shape,
     pub(super) route: Option<Route>,
     pub(super) tail: Mutex<Tail>,
+    /// Of what happened up to this seq its tail tells nothing.
+    pub(super) silent_until: AtomicU64,
     /// What is known of a window. Used under the lock of the hub's queries alone.
     pub(super) window: Option<Mutex<Window>>,
     /// By the number of the outbox.
@@ -51,6 +53,7 @@ impl Query {
         shape: Shape,
         route: Option<Route>,
         window: Option<Mutex<Window>>,
+        head: Seq,
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -59,6 +62,7 @@ impl Query {
             shape,
             route,
             tail: Mutex::new(Tail::new()),
+            silent_until: AtomicU64::new(head),
             window,
             subscribers: Mutex::default(),
             number,
@@ -68,6 +72,11 @@ impl Query {
     /// Names it, in the order in which they are made, which is the same in every run.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// A seq after which none of its rows has changed, up to the hub's head.
+    pub(super) fn changed_at(&self) -> Seq {
+        self.tail.lock().last().max(self.silent_until.load(Ordering::Acquire))
     }
 
     pub(super) fn names(&self) -> Names {

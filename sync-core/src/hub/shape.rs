@@ -140,6 +140,11 @@ impl Source {
         .collect()
     }
 
+    /// A seq after which none of its rows has changed, up to the hub's head.
+    pub(crate) fn changed_at(&self) -> Seq {
+        self.legs.iter().map(|leg| leg.changed_at()).max().unwrap_or(Seq::MAX)
+    }
+
     /// How many bytes stand after the places, in the longest of the tails.
     pub(crate) fn bytes_after(&self, places: &Places) -> u64 {
         let bytes = self.legs.iter().zip(places).map(|(leg, place)| leg.tail.lock().bytes_after(place));

@@ -39,6 +39,11 @@ impl Tail {
         Place(self.end.clone())
     }
 
+    /// The seq of the last transaction in it; 0 if there was none.
+    pub(super) fn last(&self) -> Seq {
+        self.end.seq
+    }
+
     /// How many bytes stand after `place`.
     pub(super) fn bytes_after(&self, place: &Place) -> u64 {
         self.end.total_bytes - place.0.total_bytes

@@ -14,7 +14,7 @@ fn eq(field: &'static str, value: &str) -> Expr {
 
 impl Queries {
     fn add(&mut self, filter: Expr) -> Arc<Query> {
-        self.intern(Shape::all(filter), |shape, route| Query::new("Task", shape, route, None))
+        self.intern(Shape::all(filter), |shape, route| Query::new("Task", shape, route, None, 0))
     }
 }
 
