@@ -121,6 +121,7 @@ export class Hub {
     for (const part of partsOf(mutation)) {
       if (part.wait || part.action) continue;
       for (const collection of collections ?? this.#of(part.modelname)) if (collection.table.name === part.modelname) collection.view.add(part);
+      this.#tables.get(part.modelname)?.stir(part.key);
     }
   }
 
@@ -158,7 +159,10 @@ export class Hub {
 
   /** @param {Mutation} mutation @param {(collection: Collection) => boolean} from */
   #hide(mutation, from) {
-    for (const part of partsOf(mutation)) for (const collection of this.#of(part.modelname)) if (from(collection)) collection.view.remove(part);
+    for (const part of partsOf(mutation)) {
+      const left = this.#of(part.modelname).filter((collection) => from(collection) && collection.view.remove(part));
+      if (left.length > 0) this.#tables.get(part.modelname)?.stir(part.key);
+    }
   }
 
   /** @param {Mutation} mutation @param {Error} [error] */

@@ -90,7 +90,16 @@ export class Table {
 
   /** How many writes to a row are shown and not confirmed. @param {Id} id */
   pending(id) {
-    return Math.max(0, ...this.#latest(() => true).map(({ view }) => view.pending(id)));
+    const key = this.keyOf(id);
+    let pending = 0;
+    for (const { view } of this.collections.values()) pending = Math.max(pending, view.pending(key));
+    return pending;
+  }
+
+  /** What is pending of a row has changed in one of the collections, and so for all that show it. @param {Id} id */
+  stir(id) {
+    const key = this.keyOf(id);
+    for (const { view } of this.collections.values()) view.stir(key);
   }
 
   /** Whether all rows that may be seen are here. */

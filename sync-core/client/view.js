@@ -39,9 +39,9 @@ export class View {
     this.#table = table;
   }
 
-  /** How many writes to a row are shown and not confirmed. @param {Id} id */
-  pending(id) {
-    return this.#pending.get(this.#table.keyOf(id))?.length ?? 0;
+  /** How many writes to a row are shown here and not confirmed. @param {Id} key */
+  pending(key) {
+    return this.#pending.get(key)?.length ?? 0;
   }
 
   /** @param {Part} part */
@@ -52,15 +52,21 @@ export class View {
     this.#dirty.add(key);
   }
 
-  /** @param {Part} part that is pending no more */
+  /** @param {Part} part that is pending no more @returns {boolean} whether it was here */
   remove(part) {
     const key = this.#table.keyOf(part.key);
     const pending = this.#pending.get(key);
-    if (!pending?.includes(part)) return;
+    if (!pending?.includes(part)) return false;
     if (pending.length > 1) this.#pending.set(key, pending.filter((other) => other !== part));
     else this.#pending.delete(key);
     if (part.method === "create") this.#landed.delete(key);
     this.#dirty.add(key);
+    return true;
+  }
+
+  /** What is pending of a row has changed in one of the model's views: it is pending as long as it is in any of them. @param {Id} key */
+  stir(key) {
+    if (this.shown.has(key)) this.#dirty.add(key);
   }
 
   /** A row that was created here has its id. @param {string} name @param {Id} id */
@@ -100,7 +106,7 @@ export class View {
       const after = equal(before, row) ? before : row && Object.freeze(row);
       if (after) this.shown.set(key, after);
       else this.shown.delete(key);
-      const isPending = this.#pending.has(key);
+      const isPending = this.#table.pending(key) > 0;
       if (before !== after || (after && isPending !== this.#wasPending.has(key))) changes.push({ key, before, after });
       if (isPending) this.#wasPending.add(key);
       else this.#wasPending.delete(key);

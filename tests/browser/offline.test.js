@@ -122,7 +122,7 @@ each("a line that is silent for good is given up within 40 seconds", async ({ pe
   await a.page.clock.fastForward(10_000);
   await a.saved();
   for (const page of [a, b]) await page.shows(["milk", "soap", "tea"]);
-  assert.equal(anna.line.opened, 2);
+  assert.ok(anna.line.opened > 1, "the silent one was given up: it goes on again, but nobody is there");
 });
 
 each("a line that closes in one direction", async ({ people: [anna, bela] }) => {

@@ -457,6 +457,31 @@ test("that a row is not pending any more is told, also where nothing else about 
   assert.deepEqual(calls.map(([, changes]) => changes.map(({ key }) => key)), [[1]]);
 });
 
+test("that a row is not pending any more is told to each query that shows it, whichever of them was the last to catch up", async () => {
+  for (const order of [[0, 1], [1, 0]]) {
+    const c = client();
+    c.online({ features: ["where"], indexed: { Todo: ["list"] } });
+    const queries = [c.todos.query(), c.todos.query({ where: { list: "x" } })];
+    const shown = queries.map(() => []);
+    queries.forEach((query, index) => query.subscribe(({ rows }) => shown[index].push(rows.map((row) => c.todos.pending(row)))));
+    await settled();
+    const ids = c.socket.take().map(({ id }) => id);
+    for (const id of ids) c.socket.receive(page(id, [[row(1, "a", { list: "x" }), 1]]), live(id, 1));
+    outcome(c.todos.patch({ id: 1, title: "b" }));
+    await settled();
+    c.socket.take();
+    // Both are behind, as after a line that was away, and each catches up in a frame of its own.
+    for (const id of ids) c.socket.receive({ method: "behind", id });
+    c.socket.receive(confirm(1, 2, row(1, "b", { list: "x" })));
+    for (const id of order.map((index) => ids[index])) {
+      assert.deepEqual(shown.map((counts) => counts.at(-1)), [[1], [1]], "as long as one of them has not got there");
+      c.socket.receive({ method: "changes", id, changes: [change("update", row(1, "b", { list: "x" }), 2)] }, live(id, 2));
+    }
+    assert.equal(c.db.pending, 0);
+    assert.deepEqual(shown.map((counts) => counts.at(-1)), [[0], [0]], `${order}`);
+  }
+});
+
 test("of a large row that was decided while the line was away, the promise has all of it", async () => {
   for (const looks of [true, false]) {
     const c = client();
