@@ -142,7 +142,8 @@ struct State {
     outcomes: VecDeque<Outcome>,
     answer_bytes: usize,
     outcome_bytes: usize,
-    subscriptions: Vec<Subscription>,
+    /// Mostly there is one.
+    subscriptions: SmallVec<[Subscription; 1]>,
     /// By the number of a query: whose it is, and which of theirs. So that who is in hundreds of rooms looks at those that have something.
     queries: HashMap<u64, SmallVec<[(SubscriptionKey, usize); 1]>>,
     /// The numbers of queries in which something stands that was not taken, sorted.

@@ -29,7 +29,7 @@ impl Connection {
         loop {
             let (first, last) = self.outbox.holds();
             deadlines.stand(first, last, Instant::now());
-            asked.extend(self.outbox.rescope_work().into_iter().map(|work| self.ask(work)));
+            asked.extend(self.outbox.rescope_work().into_iter().map(|work| Box::pin(self.ask(work))));
             let deadline = deadlines.first();
             tokio::select! {
                 biased;

@@ -29,7 +29,7 @@ pub(super) enum Load {
 }
 
 /// What is to be read, in turn.
-pub(super) type Queue<'a> = Mutex<VecDeque<Pages<'a>>>;
+pub(super) type Queue<'a> = Mutex<VecDeque<Box<Pages<'a>>>>;
 
 /// Pages that are to be read.
 pub(super) struct Pages<'a> {
@@ -53,7 +53,7 @@ impl<'a> Pages<'a> {
         selection: Selection,
         source: Arc<Source>,
         head: Seq,
-    ) -> Self {
+    ) -> Box<Self> {
         let Restarted { load, asked, ends_at_live, .. } = restarted;
         let subject = subject(&asked, model.name());
         Self::new(load, subject, model, (selection, source), ends_at_live, head)
@@ -66,9 +66,10 @@ impl<'a> Pages<'a> {
         (selection, source): (Selection, Arc<Source>),
         ends_at_live: bool,
         newest: Seq,
-    ) -> Self {
+    ) -> Box<Self> {
         let after = selection.start.clone();
-        Self { load, subject, model, selection, source, ends_at_live, after, is_first: true, newest }
+        let is_first = true;
+        Box::new(Self { load, subject, model, selection, source, ends_at_live, after, is_first, newest })
     }
 }
 
@@ -79,26 +80,26 @@ pub(super) fn subject(asked: &Asked, model: &str) -> Subject {
 
 impl Connection {
     /// Answers reads and subscribes, a page at a time, as long as the connection lasts.
-    pub(super) async fn load<'a>(&'a self, mut loads: mpsc::Receiver<Load>, pages: &Queue<'a>) {
+    pub(super) async fn load<'a>(&'a self, mut loads: mpsc::Receiver<Box<Load>>, pages: &Queue<'a>) {
         let next = || pages.lock().pop_front();
         loop {
             self.outbox.room_to_load().await;
             // New requests first, so that one long snapshot does not hold up a short read.
             if let Ok(load) = loads.try_recv() {
-                self.begin(load, pages).await;
+                Box::pin(self.begin(*load, pages)).await;
             } else if let Some(next) = next() {
-                if let Some(next) = self.load_page(next).await {
+                if let Some(next) = Box::pin(self.load_page(next)).await {
                     pages.lock().push_back(next);
                 }
             } else if let Some(work) = self.outbox.log_work() {
-                self.catch_up(work, pages).await;
+                Box::pin(self.catch_up(work, pages)).await;
             } else if let Some(work) = self.outbox.window_work() {
                 self.window(&work);
             } else {
                 tokio::select! {
                     biased;
                     load = loads.recv() => match load {
-                        Some(load) => self.begin(load, pages).await,
+                        Some(load) => Box::pin(self.begin(*load, pages)).await,
                         None => return std::future::pending().await,
                     },
                     () = self.outbox.work_woken() => {}
@@ -136,7 +137,7 @@ impl Connection {
         }
     }
 
-    async fn subscribe<'a>(&'a self, query: &Query, subject: &Subject) -> Result<Option<Pages<'a>>> {
+    async fn subscribe<'a>(&'a self, query: &Query, subject: &Subject) -> Result<Option<Box<Pages<'a>>>> {
         if self.outbox.key_of(&query.id).is_some() {
             return Err(Error::new(
                 ErrorCode::SubscriptionExists,
@@ -175,7 +176,7 @@ impl Connection {
         model: &str,
         rows: Arc<Rows>,
         subject: &Subject,
-    ) -> Result<Option<Pages<'a>>> {
+    ) -> Result<Option<Box<Pages<'a>>>> {
         let begun = self.outbox.begin();
         let (model, mut selection) = self.select(model, &rows).await?;
         self.engine.depend(&self.outbox, begun.key(), &mut selection.dependencies);
@@ -210,7 +211,7 @@ impl Connection {
     }
 
     /// Reads one page; what is left to read, if anything.
-    async fn load_page<'a>(&self, mut pages: Pages<'a>) -> Option<Pages<'a>> {
+    async fn load_page<'a>(&self, mut pages: Box<Pages<'a>>) -> Option<Box<Pages<'a>>> {
         if !self.outbox.is_loading(pages.load) {
             return None;
         }

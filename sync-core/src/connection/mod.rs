@@ -6,6 +6,8 @@
 //! * `judge` asks `read` again what subscriptions may see that were stopped for that.
 //! * `guard` ends the connection with its session, or finds out anew who it speaks for.
 //! * `write` sends what the [`Outbox`] has.
+//!
+//! Most connections are idle, and there are many: what one of them only needs while it does something is boxed, and so there only then.
 
 mod identity;
 mod judge;
@@ -162,8 +164,8 @@ impl Connection {
     async fn read<S>(
         &self,
         stream: &mut S,
-        to_decide: mpsc::Sender<Ordered>,
-        to_load: mpsc::Sender<Load>,
+        to_decide: mpsc::Sender<Box<Ordered>>,
+        to_load: mpsc::Sender<Box<Load>>,
     ) -> DisconnectReason
     where
         S: Stream<Item = Result<Message, SocketError>> + Unpin,
@@ -241,12 +243,12 @@ impl Connection {
         &self,
         action: Action,
         now: SystemTime,
-        to_decide: &mpsc::Sender<Ordered>,
-        to_load: &mpsc::Sender<Load>,
+        to_decide: &mpsc::Sender<Box<Ordered>>,
+        to_load: &mpsc::Sender<Box<Load>>,
     ) -> Result<(), DisconnectReason> {
         let load = match action {
             Action::Hello(hello, subject) => {
-                return match self.welcome(hello, now).await {
+                return match Box::pin(self.welcome(hello, now)).await {
                     Ok(()) => Ok(()),
                     Err(Refusal { error, unauthenticated }) => {
                         self.refuse(&subject, &error);
@@ -256,11 +258,11 @@ impl Connection {
                 };
             }
             Action::Mutate(mutation, subject) => {
-                let sent = to_decide.send(Ordered::Mutate(mutation, subject, now)).await;
+                let sent = to_decide.send(Box::new(Ordered::Mutate(mutation, subject, now))).await;
                 return sent.map_err(|_| DisconnectReason::Gone);
             }
             Action::ReadCreated { model, cid, subject } => {
-                let sent = to_decide.send(Ordered::Read { model, cid, subject }).await;
+                let sent = to_decide.send(Box::new(Ordered::Read { model, cid, subject })).await;
                 return sent.map_err(|_| DisconnectReason::Gone);
             }
             Action::Acknowledge(ack) => {
@@ -279,15 +281,15 @@ impl Connection {
             Action::Read { model, key, subject } => Load::Read { model, key, subject },
             Action::ReadAll { model, rows, subject } => Load::ReadAll { model, rows, subject },
         };
-        to_load.send(load).await.map_err(|_| DisconnectReason::Gone)
+        to_load.send(Box::new(load)).await.map_err(|_| DisconnectReason::Gone)
     }
 
-    async fn decide(&self, mut mutations: mpsc::Receiver<Ordered>) {
+    async fn decide(&self, mut mutations: mpsc::Receiver<Box<Ordered>>) {
         // After one that must be sent again, those that were sent behind it are not decided before it.
         let mut blocked = None;
         while let Some(next) = mutations.recv().await {
             let claim = self.claim.get();
-            let (mutation, subject, now) = match next {
+            let (mutation, subject, now) = match *next {
                 Ordered::Mutate(mutation, subject, now) => (mutation, subject, now),
                 Ordered::Read { subject, .. } if claim.is_some() && blocked.is_some() => {
                     self.refuse(&subject, &earlier_first());
@@ -296,7 +298,7 @@ impl Connection {
                 Ordered::Read { model, cid, subject } => {
                     loop {
                         let (caller, now) = (self.caller().await, SystemTime::now());
-                        let read = self.engine.read_created(&caller, &model, &cid, now).await;
+                        let read = Box::pin(self.engine.read_created(&caller, &model, &cid, now)).await;
                         if self.answer_row(&caller, &subject, read) {
                             break;
                         }
@@ -312,7 +314,7 @@ impl Connection {
                 self.outbox.outcome(error, 0);
             } else {
                 let asker = Asker { claim, caller: &self.caller().await, outbox: &self.outbox };
-                let retry = self.engine.mutate(asker, &mutation, &subject, now).await;
+                let retry = Box::pin(self.engine.mutate(asker, &mutation, &subject, now)).await;
                 blocked =
                     if retry { mutation.id } else { blocked.filter(|first| mutation.id != Some(*first)) };
             }

@@ -223,6 +223,10 @@ impl State {
     pub(super) fn end_of_beginning(&mut self, key: SubscriptionKey) -> (Held, Option<Depends>) {
         let at = self.begun.iter().position(|begun| begun.key == key);
         let begun = at.map(|at| self.begun.swap_remove(at));
+        if self.begun.is_empty() {
+            // For a connection that is idle from now on.
+            self.begun = Vec::new();
+        }
         begun.map(|begun| (begun.held, begun.depends)).unwrap_or_default()
     }
 
