@@ -127,6 +127,16 @@ impl ServerProcess {
         ticks * 10_000.0
     }
 
+    /// The memory that it has in RAM, in KiB.
+    ///
+    /// # Panics
+    /// When it is gone, or this is no Linux.
+    pub fn resident_kib(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// SIGKILL, and waits for its end.
     ///
     /// # Panics
